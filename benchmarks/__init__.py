@@ -1,0 +1,1 @@
+"""Speed and quality tables that anyone can rerun."""

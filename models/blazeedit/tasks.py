@@ -1,0 +1,40 @@
+"""The five tasks of BlazeEdit and the one place that defines their signal τ (paper, section 3.3).
+
+A mask is white (1) where the picture is to be edited. The condition encoder f_θ sees τ_i · m with m in
+{0, 1}: the constant alone tells it which task is meant. Outpainting has τ = 1, the unscaled mask of pretraining.
+"""
+
+from dataclasses import dataclass
+
+from ..errors import EditError
+
+
+@dataclass(frozen=True)
+class Task:
+    """One kind of edit: its τ, how its result reaches full resolution, and its default number of steps."""
+
+    name: str
+    tau: float
+    delivery: str  # "paste" | "colour_map" | "gain_map" | "sticker"
+    steps: int
+    needs_mask: bool
+
+
+TASKS = {
+    t.name: t
+    for t in (
+        Task("remove", 0.4, "paste", 2, True),
+        Task("outpaint", 1.0, "paste", 2, True),
+        Task("tone", 0.2, "colour_map", 1, False),
+        Task("relight", 0.6, "gain_map", 1, False),
+        Task("sticker", 0.8, "sticker", 1, True),
+    )
+}
+UNUSED_TAUS = (0.3, 0.5, 0.7, 0.9)  # free for tasks that a user registers while finetuning
+
+
+def task(name: str) -> Task:
+    """Returns the task of that name. EditError for an unknown one, naming those that exist."""
+    if name not in TASKS:
+        raise EditError(f"There is no task {name!r}; choose one of {', '.join(TASKS)}.")
+    return TASKS[name]

@@ -1,0 +1,1 @@
+"""The training recipes, each runnable small on one CPU and unchanged on many GPUs."""

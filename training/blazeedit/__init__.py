@@ -1,0 +1,1 @@
+"""BlazeEdit training: autoencoder, decoder, pretraining, finetuning, distillation, map heads."""

@@ -1,0 +1,1 @@
+"""Triplets (x, m, y) for every task, from photographs, cut-outs and rendered scenes."""
