@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from ....models.errors import EditError
+from .light import spread
 from .photos import list_pictures
 
 
@@ -45,12 +46,11 @@ class CutoutBank:
         """
         levels = self._levels[self.names[rng.integers(len(self))]]
         out = _fit(levels, size, rng.uniform(0.88, 1.14) if vary else 1.0)
-        rgb = out[..., :3]
-        rgb /= np.maximum(out[..., 3:], 1e-3)
+        rgb = out[..., :3] / spread(np.maximum(out[..., 3], 1e-3))
         if vary:
             rgb *= 1 + np.float32(rng.uniform(-0.35, 0.35)) * (1 - rgb)  # a gamma curve without the power
-            rgb *= (rng.uniform(0.75, 1.2) * rng.uniform(0.95, 1.05, 3)).astype(np.float32)
-        np.clip(rgb, 0, 1, out=rgb)
+            rgb *= spread(np.full(rgb.shape[:2], rng.uniform(0.75, 1.2), np.float32), rng.uniform(0.95, 1.05, 3))
+        out[..., :3] = np.clip(rgb, 0, 1)
         return np.ascontiguousarray(out[:, ::-1]) if vary and rng.random() < 0.5 else out
 
     def silhouette(self, rng: np.random.Generator, size: int) -> np.ndarray:
