@@ -116,11 +116,13 @@ def run(stage: Stage, store: Store, options: Options) -> dict:
 
 class _Run:
     def __init__(self, stage: Stage, store: Store, options: Options):
-        from accelerate import Accelerator
+        from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
 
         self.stage, self.store, self.options = stage, store, options
-        device = Accelerator().device
-        self.accelerator = Accelerator(mixed_precision=choose_precision(options.precision, device))
+        self.accelerator = Accelerator(
+            mixed_precision=choose_precision(options.precision, PartialState().device),
+            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+        )
         self.main = self.accelerator.is_main_process
         stage.to(self.accelerator.device)
         self.ema = Ema(stage.parts(), options.ema)
