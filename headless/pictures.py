@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".mpo", ".avif")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".mpo", ".avif", ".heic", ".jfif")
 QUALITY = 95  # of JPEG and lossy formats, where somebody asks for one
 
 
@@ -59,6 +59,13 @@ def read_channel(path: Path, channel: str) -> "Tensor":
         else:
             mask = numpy.ascontiguousarray(_rgb(frame)[..., ("red", "green", "blue").index(channel)])
     return torch.from_numpy(mask)[None]
+
+
+def size(path: Path) -> tuple[int, int]:
+    """Width and height of a photo as it is seen, EXIF rotation applied."""
+    with _opened(path) as (photo, _):
+        turned = photo.getexif().get(0x0112, 1) >= 5  # Orientation 5 to 8 swap the sides
+        return photo.size[::-1] if turned else photo.size
 
 
 def profile(path: Path) -> bytes | None:

@@ -8,6 +8,7 @@ import hashlib
 import random
 import string
 import sys
+from types import MappingProxyType
 
 from . import folders, pictures
 from .names import save_place
@@ -85,6 +86,11 @@ class SaveImage:
             },
             "hidden": {"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO"},
         }
+
+    @classmethod
+    def IS_CHANGED(cls, **_):
+        """Saves again when the results are to go elsewhere, though the picture is the same."""
+        return f"{folders.current().output.absolute()} {folders.current().name}"
 
     def save_images(self, images, filename_prefix="ComfyUI", prompt=None, extra_pnginfo=None):
         metadata = {} if prompt is None else {"prompt": prompt}
@@ -242,11 +248,11 @@ class _Primitive:
     """A constant that several inputs can share."""
 
     CATEGORY, FUNCTION = "utils/primitive", "execute"
-    options: dict = {}
+    options = MappingProxyType({})
 
     @classmethod
     def INPUT_TYPES(cls):
-        return {"required": {"value": (cls.RETURN_TYPES[0], cls.options)}}
+        return {"required": {"value": (cls.RETURN_TYPES[0], dict(cls.options))}}
 
     def execute(self, value):
         return (value,)
@@ -254,12 +260,12 @@ class _Primitive:
 
 class PrimitiveInt(_Primitive):
     RETURN_TYPES = ("INT",)
-    options = {"min": -sys.maxsize, "max": sys.maxsize, "control_after_generate": True}
+    options = MappingProxyType({"min": -sys.maxsize, "max": sys.maxsize, "control_after_generate": True})
 
 
 class PrimitiveFloat(_Primitive):
     RETURN_TYPES = ("FLOAT",)
-    options = {"min": -sys.maxsize, "max": sys.maxsize}
+    options = MappingProxyType({"min": -sys.maxsize, "max": sys.maxsize})
 
 
 class PrimitiveString(_Primitive):
@@ -267,7 +273,7 @@ class PrimitiveString(_Primitive):
 
 
 class PrimitiveStringMultiline(PrimitiveString):
-    options = {"multiline": True}
+    options = MappingProxyType({"multiline": True})
 
 
 class PrimitiveBoolean(_Primitive):

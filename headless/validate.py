@@ -30,7 +30,8 @@ def full_type_name(kind: type) -> str:
 
 def types_match(received: Any, wanted: Any) -> bool:
     """Whether an output may feed an input: equal, `*` on either side, or a type in common of `A,B` unions."""
-    if not received != wanted:  # in this form, so that types which override __ne__ to match all keep working
+    differ = received != wanted  # asked in this form, since "any" types of other packs override __ne__
+    if not differ:
         return True
     if not isinstance(received, str) or not isinstance(wanted, str):
         return False
