@@ -1,15 +1,17 @@
 """The command line's door: `python . --help` in this folder, `python FOLDER --help` from elsewhere.
 
-The pack is loaded under the name `editkit`, whatever its folder is called, and without running its `__init__.py`:
-that one is ComfyUI's door, and would import torch before `--help` or `doctor` can say that it is missing.
+The pack is loaded under the name `editkit`, whatever its folder is called, and without running its
+`__init__.py`: that one is ComfyUI's door, and would import torch before `--help` or `doctor` can say that it
+is missing.
 """
 
 import importlib.util
 import sys
 from pathlib import Path
 
-# Without this, processes that Python spawns (on macOS and Windows always) import this file as part of a package
-# and die with "No module named 'editkit'"; so they run it as a file, which loads the pack for them too.
+# Without this, processes that Python spawns (on macOS and Windows always) import this file as part of a
+# package and die with "No module named 'editkit'"; so they run it as a file, which loads the pack for them
+# too.
 __spec__ = None
 
 FOLDER = Path(__file__).resolve().parent

@@ -1,4 +1,4 @@
-"""What a node gave last time, found again by its input signature: class, constants, IS_CHANGED and all before it."""
+"""What a node gave last time, found again by the signature of its inputs and of all that comes before it."""
 
 import hashlib
 import itertools
@@ -18,7 +18,7 @@ _never_equal = itertools.count()
 
 @dataclass
 class Entry:
-    """The output lists of one node, its ui results and where they are shown; `root` is the user's own node."""
+    """What one node gave: its output lists and ui results; `root` is the user's own node behind it."""
 
     outputs: list
     root: tuple[str, str]
@@ -41,7 +41,9 @@ class Cache:
     def keep_only(self, signatures: set[str], roots: set[tuple[str, str]]) -> None:
         """Drops every other entry, except what grew out of one of the nodes `roots` (id, class)."""
         self._entries = {
-            s: e for s, e in self._entries.items() if s in signatures or (e.root in roots and e.meta.get("parent_node"))
+            s: e
+            for s, e in self._entries.items()
+            if s in signatures or (e.root in roots and e.meta.get("parent_node"))
         }
 
 
@@ -87,7 +89,9 @@ class Signatures:
         for name in sorted(node["inputs"]):
             value = node["inputs"][name]
             source = link(value)
-            parts.append([name, "link", self._known[source.node], source.slot] if source else [name, "is", value])
+            parts.append(
+                [name, "link", self._known[source.node], source.slot] if source else [name, "is", value]
+            )
         text = json.dumps(parts, sort_keys=True, default=lambda value: self._unique())
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 

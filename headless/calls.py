@@ -21,8 +21,8 @@ def gather_inputs(
 ) -> tuple[dict[str, Any], set[str]]:
     """Returns every input as a list of values, and the names of those whose source has not run.
 
-    outputs(id) gives a node's output lists, or None before it ran. Without it only constants are known, which is
-    what VALIDATE_INPUTS and IS_CHANGED see.
+    outputs(id) gives a node's output lists, or None before it ran. Without it only constants are known, which
+    is what VALIDATE_INPUTS and IS_CHANGED see.
     """
     values, missing = {}, set()
     for name, value in node["inputs"].items():
@@ -42,7 +42,9 @@ def gather_inputs(
     return values, missing
 
 
-def _hidden(declared: Mapping, prompt: DynamicPrompt | None, node_id: str, extra_data: Mapping) -> dict[str, list]:
+def _hidden(
+    declared: Mapping, prompt: DynamicPrompt | None, node_id: str, extra_data: Mapping
+) -> dict[str, list]:
     known = {
         "PROMPT": lambda: prompt.get_original_prompt() if prompt else {},
         "DYNPROMPT": lambda: prompt,
@@ -57,7 +59,7 @@ def _hidden(declared: Mapping, prompt: DynamicPrompt | None, node_id: str, extra
 
 
 class Loop:
-    """Runs asynchronous node functions from synchronous code. The event loop is made when the first one comes."""
+    """Runs asynchronous node functions from synchronous code; the event loop is made for the first one."""
 
     def __init__(self):
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -100,7 +102,11 @@ def is_pending(value: Any) -> bool:
 
 
 def map_over_lists(
-    owner: Any, function: str, inputs: Mapping[str, Any], loop: Loop, on_block: Callable[[Any], Any] = lambda b: b
+    owner: Any,
+    function: str,
+    inputs: Mapping[str, Any],
+    loop: Loop,
+    on_block: Callable[[Any], Any] = lambda b: b,
 ) -> list:
     """Calls a node's function once per list item and returns the results in order.
 
@@ -123,7 +129,7 @@ def _argument_sets(owner: Any, inputs: Mapping[str, Any]) -> list[dict]:
 def _call(owner: Any, function: str, inputs: dict, loop: Loop, on_block: Callable[[Any], Any]) -> Any:
     whole_lists = getattr(owner, "INPUT_IS_LIST", False)
     for value in inputs.values():
-        blockers = [v for v in value if is_blocker(v)] if whole_lists else [value] if is_blocker(value) else []
+        blockers = [v for v in (value if whole_lists else [value]) if is_blocker(v)]
         if blockers:
             return on_block(blockers[0])
     bound = getattr(owner, function)

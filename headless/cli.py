@@ -13,7 +13,9 @@ from .folders import MEDIA, PACK, Folders
 
 STOPPED = 130  # what shells expect after Ctrl-C
 
-DESCRIPTION = "EditKit edits real photos: with small trained weights in the box, without ComfyUI and without a GPU."
+DESCRIPTION = (
+    "EditKit edits real photos: with small trained weights in the box, without ComfyUI and without a GPU."
+)
 EXAMPLES = """\
 examples:
   {me} demo                                            five edits on sample photos, into out/demo
@@ -35,35 +37,36 @@ RUN_EXAMPLES = """\
 FILE.json is a workflow in API format: one of workflows/api, or what ComfyUI's Workflow > Export (API) saves.
 A PNG that ComfyUI or EditKit saved carries its workflow and can be named instead.
 
-NAME in --set is a node's title (then its main input is set: a picture's path, a primitive's value, SaveImage's
-file name prefix), or TITLE.input, or ID.input.
+NAME in --set is a node's title (then its main input is set: a picture's path, a primitive's value,
+SaveImage's file name prefix), or TITLE.input, or ID.input.
 
 examples:
   {me} run workflows/api/tone.json --set image=photo.jpg --out out/
   {me} run workflows/api/remove_object.json --set image=photo.jpg --set mask=m.png --set result=clean
   {me} run my_graph.json --set 7.seed=3 --set 7.steps=4
   {me} run out/clean_00001_.png --set image=other.jpg          the workflow inside a saved picture, once more
-A picture is looked for from the working folder, then in --input, then among the samples in workflows/media."""
+A picture is looked for from the working folder, then in --input, then among the samples in
+workflows/media."""
 
 EDIT_EXAMPLES = """\
 tasks:
-  remove    takes away what the mask shows, and the shadow it found (--no-shadow: only the mask)   needs --mask
+  remove    takes away what --mask shows, and the shadow it found (--no-shadow: only the mask)
   outpaint  makes the canvas larger (--to 16:9 or --to 1920x1080); the photo's own pixels stay exact
   tone      corrects exposure, white balance and contrast (--strength 0..1)
   relight   evens out coloured light and shadow (--strength 0..1)
-  sticker   cuts the subject out as a sticker with a white border, transparent PNG                 needs --mask
+  sticker   cuts out what --mask shows, as a sticker with a white border (a transparent PNG)
 
 examples:
   {me} edit photo.jpg --task remove --mask m.png -o clean.png
   {me} edit photo.jpg --task outpaint --to 16:9 -o wide.png
   {me} edit holiday/ --task tone --strength 0.7 -o out/
   {me} edit cats/ --task sticker --mask masks/ -o stickers/     masks/NAME.png belongs to cats/NAME.jpg
-A mask is white where the photo is to change. Of a folder, a photo that cannot be edited is reported, the others
-are done, and the exit code is 1."""
+A mask is white where the photo is to change. A photo of a folder that cannot be edited is reported, the
+others are done, and the exit code is 1."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit code: 0, 1 after an error, 2 for wrong usage, 130 after Ctrl-C."""
+    """Runs one command. Returns 0, 1 after an error, 2 for wrong usage, 130 after Ctrl-C."""
     _make_console_safe()
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -83,7 +86,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as problem:
         if problem.name is None or problem.name.split(".")[0] == __package__.split(".")[0]:
             raise
-        print(f"error: {problem.name} is not installed; `{_me()} doctor` says what is missing.", file=sys.stderr)
+        print(
+            f"error: {problem.name} is not installed; `{_me()} doctor` says what is missing.", file=sys.stderr
+        )
         return 1
     except SystemExit as end:  # argparse has said what it had to say
         return end.code if isinstance(end.code, int) else 0 if end.code is None else 1
@@ -110,17 +115,16 @@ def _other_part(folder: str, command: str) -> Callable[[list[str]], int]:
     import importlib
 
     if not (PACK / folder / "cli.py").is_file():
-        raise EditError(f"`{command}` is not part of this copy of EditKit; clone its repository to have {folder}/.")
+        raise EditError(
+            f"`{command}` is not part of this copy of EditKit; clone its repository to have {folder}/."
+        )
     return importlib.import_module(f"{__package__.rpartition('.')[0]}.{folder}.cli").main
 
 
 def _me() -> str:
     """How the user called us."""
-    return "python ." if Path.cwd() == PACK else f"python {os.path.relpath(PACK)}" if _is_near() else f"python {PACK}"
-
-
-def _is_near() -> bool:
-    return PACK.is_relative_to(Path.cwd())
+    here = Path.cwd()
+    return f"python {PACK.relative_to(here) if PACK.is_relative_to(here) else PACK}"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -133,7 +137,11 @@ def parser() -> argparse.ArgumentParser:
 
     def command(name: str, help_text: str, examples: str, action: Callable) -> argparse.ArgumentParser:
         made = commands.add_parser(
-            name, help=help_text, description=help_text, epilog=examples.format(me=_me()), formatter_class=layout
+            name,
+            help=help_text,
+            description=help_text,
+            epilog=examples.format(me=_me()),
+            formatter_class=layout,
         )
         made.set_defaults(command=action)
         made.add_argument("--debug", action="store_true", help="after an error, also print where it happened")
@@ -154,9 +162,13 @@ def _demo_arguments(made: argparse.ArgumentParser) -> None:
 
 def _run_arguments(made: argparse.ArgumentParser) -> None:
     made.add_argument("file", type=Path, metavar="FILE.json", help="the workflow, in API format")
-    made.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="set an input; may be repeated")
+    made.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="set an input; may be repeated"
+    )
     made.add_argument("--out", type=Path, default=Path("out"), help="folder that SaveImage writes to (out)")
-    made.add_argument("--input", type=Path, action="append", default=[], help="a further folder to find pictures in")
+    made.add_argument(
+        "--input", type=Path, action="append", default=[], help="a further folder to find pictures in"
+    )
 
 
 def _edit_arguments(made: argparse.ArgumentParser) -> None:
@@ -169,7 +181,9 @@ def _edit_arguments(made: argparse.ArgumentParser) -> None:
     made.add_argument("--no-shadow", action="store_true", help="remove, sticker: leave the shadow alone")
     made.add_argument("--strength", type=float, help="tone, relight: 0 changes nothing, 1 is the full edit")
     made.add_argument("--seed", type=int, help="another seed, another filling")
-    made.add_argument("-o", "--out", type=Path, default=Path("out"), help="file or folder for the result (out)")
+    made.add_argument(
+        "-o", "--out", type=Path, default=Path("out"), help="file or folder for the result (out)"
+    )
 
 
 def _demo(options: argparse.Namespace) -> int:

@@ -11,10 +11,15 @@ from pathlib import Path
 
 from .folders import PACK
 
-RUNS_ON = ("torch", "numpy", "pillow", "safetensors", "einops")  # without these no edit; the others serve a part
+# Without these there is no edit; the other requirements each serve a part.
+RUNS_ON = ("torch", "numpy", "pillow", "safetensors", "einops")
 LOWEST_PYTHON = (3, 10)
 WEIGHTS = PACK / "models" / "weights"
-EXTRAS = {"requirements-train.txt": "train", "requirements-bench.txt": "bench", "requirements-test.txt": "the tests"}
+EXTRAS = {
+    "requirements-train.txt": "train",
+    "requirements-bench.txt": "bench",
+    "requirements-test.txt": "the tests",
+}
 
 
 def doctor() -> int:
@@ -50,7 +55,9 @@ def floors(path: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     lines = (line.split("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines())
-    matches = (re.match(r"([A-Za-z0-9._-]+)(?:\[[^\]]*\])?\s*(?:>=\s*([0-9][0-9.]*))?", line) for line in lines)
+    matches = (
+        re.match(r"([A-Za-z0-9._-]+)(?:\[[^\]]*\])?\s*(?:>=\s*([0-9][0-9.]*))?", line) for line in lines
+    )
     return {m[1].lower(): m[2] or "" for m in matches if m}
 
 
@@ -146,15 +153,18 @@ def _weights() -> list[str]:
                 problems.append(f"{parent}: a weight file cannot be read ({problem}); fetch the folder again")
                 continue
             megabytes = sum(p.stat().st_size for p in paths) / 1e6
-            print(f"    {parent.name}: {count / 1e6:.2f} M parameters, {megabytes:.1f} MB in {len(paths)} file(s)")
+            size = f"{megabytes:.1f} MB in {len(paths)} file(s)"
+            print(f"    {parent.name}: {count / 1e6:.2f} M parameters, {size}")
             found += 1
     if not found:
-        problems.append(f"weights: {WEIGHTS} comes with the pack; install EditKit again or run `git pull` there")
+        problems.append(
+            f"weights: {WEIGHTS} comes with the pack; install EditKit again or run `git pull` there"
+        )
     return problems
 
 
 def comfyui() -> Path | None:
-    """The ComfyUI folder: COMFYUI_PATH, else the one whose custom_nodes holds this pack, else ~/comfy/ComfyUI."""
+    """ComfyUI's folder: COMFYUI_PATH, else the one that this pack is installed in, else ~/comfy/ComfyUI."""
     named = os.environ.get("COMFYUI_PATH")
     places = [Path(named)] if named else []
     places += [PACK.parent.parent] if PACK.parent.name == "custom_nodes" else []

@@ -13,7 +13,7 @@ from .errors import EditError
 from .execute import Runner
 from .files import check_writable
 from .graph import InputSpec, input_spec, link
-from .workflow import Workflow
+from .workflow import Workflow, titled
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,21 @@ class Job:
     output: Path
 
 
-def edit(source: Path, masks: Path | None, output: Path, options: Options, registry: Mapping[str, type]) -> int:
-    """Edits a photo or every photo of a folder. A file that cannot be edited is reported and the rest goes on.
+def edit(
+    source: Path, masks: Path | None, output: Path, options: Options, registry: Mapping[str, type]
+) -> int:
+    """Edits a photo or every photo of a folder; one that cannot be edited is reported and the rest goes on.
 
     Returns 0, or 1 when a file failed. EditError for what is wrong with the request as a whole.
     """
     work = prepare(options, registry)
-    jobs = _folder_jobs(source, masks, output) if source.is_dir() else [_single_job(source, masks, output, options)]
+    if masks is not None and not titled(work.prompt, "mask") and not _declaring(work.prompt, "mask", registry):
+        raise EditError(f"The task {options.task} takes no mask; leave --mask out.")
+    jobs = (
+        _folder_jobs(source, masks, output)
+        if source.is_dir()
+        else [_single_job(source, masks, output, options)]
+    )
     check_writable(jobs[0].output.parent)
     runner, failed = Runner(registry), 0
     for number, job in enumerate(jobs, 1):
@@ -73,7 +81,7 @@ def edit(source: Path, masks: Path | None, output: Path, options: Options, regis
 
 
 def prepare(options: Options, registry: Mapping[str, type]) -> Workflow:
-    """The shipped workflow of the task with the given settings. EditError for one that the task does not have."""
+    """The shipped workflow of the task with these settings; EditError for one that the task does not have."""
     work = copy.deepcopy(shipped.read(options.task))
     for name, value in options.settings().items():
         nodes = _declaring(work.prompt, name, registry)
@@ -82,7 +90,9 @@ def prepare(options: Options, registry: Mapping[str, type]) -> Workflow:
         for node in nodes:
             node["inputs"][name] = value
     if options.to is not None and options.task != "outpaint":
-        raise EditError(f"The task {options.task} does not change the picture's shape; --to belongs to outpaint.")
+        raise EditError(
+            f"The task {options.task} does not change the picture's shape; --to belongs to outpaint."
+        )
     return work
 
 
@@ -102,10 +112,14 @@ def _edit_one(
     if not job.photo.is_file():
         raise EditError(f"There is no photo {job.photo}.")
     if job.mask is None and options.task in shipped.NEED_MASK:
-        raise EditError(f"The task {options.task} needs a mask: add --mask FILE, white where the photo is to change.")
+        raise EditError(
+            f"The task {options.task} needs a mask: add --mask FILE, white where the photo is to change."
+        )
     if job.mask is not None and not job.mask.is_file():
         raise EditError(f"There is no mask {job.mask}.")
-    if job.output.exists() and any(p.exists() and job.output.samefile(p) for p in (job.photo, job.mask or job.photo)):
+    if job.output.exists() and any(
+        p.exists() and job.output.samefile(p) for p in (job.photo, job.mask or job.photo)
+    ):
         raise EditError(f"The result would overwrite {job.output}, which is an input; choose another -o.")
     prompt = copy.deepcopy(work.prompt)
     prompt[shipped.node(prompt, "image", "the photo")]["inputs"]["image"] = str(job.photo)
@@ -140,11 +154,13 @@ def _choice(node: dict, text: str, registry: Mapping[str, type]) -> str:
     custom = [c for c in kind if c.lower() in ("none", "custom", "margins", "off", "by margins")]
     if text == "none" and custom:
         return custom[0]
-    raise EditError(f"--to {text} is not one of the aspect ratios {', '.join(kind)}; give a size, such as 1920x1080.")
+    raise EditError(
+        f"--to {text} is not one of the aspect ratios {', '.join(kind)}; give a size, such as 1920x1080."
+    )
 
 
 def margins(to: str, width: int, height: int) -> dict[str, int]:
-    """Pixels to add on each side, the photo in the middle, for `16:9` (smallest canvas) or a size `1920x1080`.
+    """Pixels to add around a photo in the middle, for `16:9` (the smallest canvas) or a size `1920x1080`.
 
     EditError for anything else, and for a size that is smaller than the photo.
     """
@@ -158,7 +174,9 @@ def margins(to: str, width: int, height: int) -> dict[str, int]:
         raise EditError(f"--to {to} is neither an aspect ratio such as 16:9 nor a size such as 1920x1080.")
     x, y = new_width - width, new_height - height
     if x < 0 or y < 0:
-        raise EditError(f"--to {to} is smaller than the photo ({width}x{height}); outpainting only adds to it.")
+        raise EditError(
+            f"--to {to} is smaller than the photo ({width}x{height}); outpainting only adds to it."
+        )
     return {"left": x // 2, "top": y // 2, "right": x - x // 2, "bottom": y - y // 2}
 
 
@@ -192,6 +210,8 @@ def _folder_jobs(folder: Path, masks: Path | None, output: Path) -> list[Job]:
 
 def _mask_for(photo: Path, masks: Path) -> Path:
     """The mask of a photo in a folder: of the same name, or NAME_mask, in any picture format."""
-    names = [f"{photo.stem}_mask{s}" for s in pictures.SUFFIXES] + [f"{photo.stem}{s}" for s in pictures.SUFFIXES]
+    names = [f"{photo.stem}_mask{s}" for s in pictures.SUFFIXES] + [
+        f"{photo.stem}{s}" for s in pictures.SUFFIXES
+    ]
     found = [masks / name for name in names if (masks / name).is_file() and (masks / name) != photo]
     return found[0] if found else masks / f"{photo.stem}.png"

@@ -1,7 +1,7 @@
 """What goes wrong with a workflow, in ComfyUI's own error dicts and in one sentence for a person.
 
-The dicts are those of a ComfyUI server (0.3.64: `/prompt` with status 400, and the `execution_error` message), so a
-client that reads one reads the other. `str(error)` is the sentence.
+The dicts are those of a ComfyUI server (0.3.64: `/prompt` with status 400, and the `execution_error`
+message), so a client that reads one reads the other. `str(error)` is the sentence.
 """
 
 from ..models.errors import EditError
@@ -12,10 +12,10 @@ __all__ = ["EditError", "NodeFailed", "PromptRefused", "needs_server"]
 def needs_server(class_type: str) -> str:
     """The sentence for a node class that this process does not have."""
     if class_type.startswith("EditKit"):
-        return f"{class_type} is not a node of this EditKit: update the pack, or correct the name in the workflow."
+        return f"{class_type} is not a node of this EditKit: update the pack, or correct the workflow."
     return (
-        f"{class_type} needs a ComfyUI server: it is neither a node of EditKit nor one of the core nodes that "
-        "EditKit stands in for, so queue this workflow in ComfyUI."
+        f"{class_type} needs a ComfyUI server: EditKit has no node of that name and no stand-in for it, "
+        "so queue this workflow in ComfyUI."
     )
 
 

@@ -1,6 +1,7 @@
-"""Runs API-format workflows in this process, as ComfyUI would: same order of checks, same messages, same results.
+"""Runs API-format workflows in this process as ComfyUI would: the same checks, messages and results.
 
-Runner keeps what nodes gave between runs (by input signature); Run is one run's outcome, readable like `/history`.
+Runner keeps what nodes gave between runs (by input signature); Run is one run's outcome, readable like
+`/history`.
 """
 
 import copy
@@ -24,7 +25,7 @@ Message = Callable[[str, dict], None]
 
 @dataclass
 class Run:
-    """The outcome of one workflow. `outputs` holds the ui results per output node, as a server's history does."""
+    """The outcome of one workflow; `outputs` holds the ui results per node, as a server's history does."""
 
     prompt_id: str
     prompt: dict
@@ -38,7 +39,11 @@ class Run:
     @property
     def blocked(self) -> list[str]:
         """What nodes said when they refused to give an output, without failing the run."""
-        is_block = [d for e, d in self.messages if e == "execution_error" and d["exception_type"] == "ExecutionBlocked"]
+        is_block = [
+            d
+            for e, d in self.messages
+            if e == "execution_error" and d["exception_type"] == "ExecutionBlocked"
+        ]
         return [d["exception_message"] for d in is_block]
 
     def history(self) -> dict:
@@ -72,8 +77,8 @@ class Runner:
     ) -> Run:
         """Validates and executes one workflow; `prompt` itself stays as it is.
 
-        PromptRefused when nothing of it can run, NodeFailed (with `.run`) when a node raises. KeyboardInterrupt
-        passes through after the asynchronous calls under way are cancelled.
+        PromptRefused when nothing of it can run, NodeFailed (with `.run`) when a node raises.
+        KeyboardInterrupt passes through after the asynchronous calls under way are cancelled.
         """
         import torch
 
@@ -170,7 +175,9 @@ class _Execution:
         own = {(node_id, node["class_type"]) for node_id, node in self.run.prompt.items()}
         used = {self.signatures.of(n) for n in self.prompt.all_node_ids()}
         self.runner._cache.keep_only(used, {key for key in own if key[0] not in grew})
-        self.runner.forget_others(own | {(n, x["class_type"]) for n, x in self.prompt.ephemeral_prompt.items()})
+        self.runner.forget_others(
+            own | {(n, x["class_type"]) for n, x in self.prompt.ephemeral_prompt.items()}
+        )
 
     def _step(self) -> None:
         ready = self.schedule.ready()
@@ -181,7 +188,10 @@ class _Execution:
         else:
             stuck = self.schedule.cycle()
             details = self._details(self.prompt.get_real_node_id(stuck[0]), {})
-            details |= {"exception_message": "Dependency cycle detected", "exception_type": "graph.DependencyCycleError"}
+            details |= {
+                "exception_message": "Dependency cycle detected",
+                "exception_type": "graph.DependencyCycleError",
+            }
             self._fail(details, None)
 
     def _pick(self, ready: list[str]) -> str:
@@ -225,7 +235,7 @@ class _Execution:
         raise failure from cause
 
     def _execute(self, node_id: str, shown_inputs: dict) -> None:
-        """Runs a node as far as it goes: to its end, to a lazy input, to an asynchronous call or an expansion."""
+        """Runs a node as far as it goes: to its end, a lazy input, an asynchronous call or an expansion."""
         if self.outputs(node_id) is not None:
             self._announce_cached(node_id)
             return self.schedule.finish(node_id)
@@ -233,7 +243,9 @@ class _Execution:
         if node_id in self.expanded:
             grown = self.expanded.pop(node_id)
             calls = [self._resolve(values, grew, kind) for grew, values in grown.calls]
-            return self._store(node_id, [[v for c in calls for v in c[i]] for i in range(len(calls[0]))], grown.ui)
+            return self._store(
+                node_id, [[v for c in calls for v in c[i]] for i in range(len(calls[0]))], grown.ui
+            )
         if node_id in self.calls:
             made, inputs = self.calls.pop(node_id)
             shown_inputs.update(inputs)
@@ -253,11 +265,17 @@ class _Execution:
             node_id, kind.INPUT_TYPES(), self.prompt, node, self.outputs, self.extra_data
         )
         inputs.update(found)
-        self.say("executing", {"node": node_id, "display_node": self.prompt.get_display_node_id(node_id)}, keep=False)
+        self.say(
+            "executing",
+            {"node": node_id, "display_node": self.prompt.get_display_node_id(node_id)},
+            keep=False,
+        )
         owner = self.runner.node_object(node_id, node["class_type"])
         if self._wants_more(node_id, owner, found, missing):
             return None
-        return map_over_lists(owner, kind.FUNCTION, found, self.loop, lambda block: self._blocked(node_id, block))
+        return map_over_lists(
+            owner, kind.FUNCTION, found, self.loop, lambda block: self._blocked(node_id, block)
+        )
 
     def _wants_more(self, node_id: str, owner: Any, inputs: Mapping, missing: set[str]) -> bool:
         if getattr(owner, "check_lazy_status", None) is None:
@@ -272,7 +290,9 @@ class _Execution:
     def _lazy_source(self, node_id: str, name: str) -> Link:
         given = self.prompt.get_node(node_id)["inputs"]
         if name not in given:
-            raise KeyError(f"Node {node_id} says it needs input {name}, but there is no input to that node at all")
+            raise KeyError(
+                f"Node {node_id} says it needs input {name}, but there is no input to that node at all"
+            )
         source = link(given[name])
         if source is None:
             raise ValueError(f"Node {node_id} says it needs input {name}, but that value is a constant")
@@ -302,7 +322,9 @@ class _Execution:
             calls.append((r.expand is not None, values))
             for new_id, node in (r.expand or {}).items():
                 if self.prompt.has_node(new_id):
-                    raise ValueError(f"Attempt to add duplicate node {new_id}: ids of an expansion must be unique.")
+                    raise ValueError(
+                        f"Attempt to add duplicate node {new_id}: ids of an expansion must be unique."
+                    )
                 display = node.get("override_display_id", node_id)
                 self.prompt.add_ephemeral_node(new_id, node, node_id, display)
         for r in returned:
@@ -321,7 +343,9 @@ class _Execution:
         is_list = getattr(kind, "OUTPUT_IS_LIST", None) or (False,) * len(values)
         sources = [link(v) for v in values]
         return [
-            self.outputs(s.node)[s.slot] if s else (list(literal(v)) if many and not is_blocker(v) else [literal(v)])
+            self.outputs(s.node)[s.slot]
+            if s
+            else (list(literal(v)) if many and not is_blocker(v) else [literal(v)])
             for v, s, many in zip(values, sources, is_list)
         ]
 
@@ -339,7 +363,9 @@ class _Execution:
         entry = Entry(outputs, (root, self.prompt.get_node(root)["class_type"]), ui or None, where)
         self.runner._cache.put(self.signatures.of(node_id), entry)
         if ui:
-            self.say("executed", {"node": node_id, "display_node": where["display_node"], "output": ui}, keep=False)
+            self.say(
+                "executed", {"node": node_id, "display_node": where["display_node"], "output": ui}, keep=False
+            )
         self.executed.append(node_id)
         self.schedule.finish(node_id)
 

@@ -13,8 +13,8 @@ from .errors import EditError
 def write(path: Path, fill: Callable[[BinaryIO], None]) -> Path:
     """Writes a file through a temporary one in the same folder, which replaces it in one step at the end.
 
-    fill(file) writes the bytes. Whatever stops it (an error, Ctrl-C), an older file of that name stays as it was
-    and nothing half-written is left. EditError when the place cannot be written to.
+    fill(file) writes the bytes. Whatever stops it (an error, Ctrl-C), an older file of that name stays as it
+    was and nothing half-written is left. EditError when the place cannot be written to.
     """
     make_folder(path.parent)
     temporary = None
@@ -54,7 +54,9 @@ def check_writable(folder: Path) -> Path:
 
 
 def _create(path: Path):
-    return tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name[:40]}.", suffix=".part", delete=False)
+    return tempfile.NamedTemporaryFile(
+        dir=path.parent, prefix=f".{path.name[:40]}.", suffix=".part", delete=False
+    )
 
 
 def _readable_by_all(path: Path) -> None:

@@ -18,8 +18,8 @@ MEDIA = PACK / "workflows" / "media"
 class Folders:
     """The folders of a run; ComfyUI's input, output and temp folders.
 
-    inputs: searched for pictures after the working folder. output: where SaveImage writes. name: when given, it
-    decides instead of ComfyUI's counter what the picture number n of SaveImage is called (a path).
+    inputs: searched for pictures after the working folder. output: where SaveImage writes. name: when given,
+    it decides instead of ComfyUI's counter what the picture number n of SaveImage is called (a path).
     profile: an ICC profile to write into results, so that a wide-gamut photo keeps its colours.
     """
 
@@ -48,7 +48,7 @@ def use(folders: Folders) -> Iterator[Folders]:
 
 
 def find_picture(name: str) -> Path | None:
-    """Finds a picture by path: as it stands (absolute, or from the working folder), else in the input folders.
+    """Finds a picture by its path, absolute or from the working folder, else in the input folders.
 
     `name [output]`, `name [temp]` and `name [input]`, as ComfyUI writes them, name the folder themselves.
     """

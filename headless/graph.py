@@ -1,4 +1,4 @@
-"""API-format workflows: what a link is, what a node's inputs are, and the graph that may grow while it runs."""
+"""API-format workflows: what a link is, what a node's inputs are, and the graph that grows while it runs."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -53,7 +53,9 @@ def input_spec(declared: Mapping, name: str) -> InputSpec:
         if entry is not None:
             is_pair = not isinstance(entry, str) and len(entry) > 1
             # A hidden input is declared by its bare name: "prompt": "PROMPT".
-            return InputSpec(entry if isinstance(entry, str) else entry[0], category, entry[1] if is_pair else {})
+            return InputSpec(
+                entry if isinstance(entry, str) else entry[0], category, entry[1] if is_pair else {}
+            )
     return UNDECLARED
 
 

@@ -31,7 +31,9 @@ def save_place(output: Path, prefix: str, width: int, height: int) -> Place:
     path = Path(os.path.normpath(_filled_in(prefix, width, height)))
     folder = Path(os.path.normpath(output.absolute() / path.parent))
     if not folder.is_relative_to(os.path.normpath(output.absolute())) or path.name in ("", "..", "."):
-        raise EditError(f"The filename prefix {prefix!r} leads out of the output folder {output}; choose another one.")
+        raise EditError(
+            f"The filename prefix {prefix!r} leads out of the output folder {output}; choose another one."
+        )
     make_folder(folder)
     subfolder = "" if path.parent == Path() else str(path.parent)
     return Place(folder, path.name, 1 + _highest(folder, path.name), subfolder)
@@ -40,7 +42,13 @@ def save_place(output: Path, prefix: str, width: int, height: int) -> Place:
 def _filled_in(prefix: str, width: int, height: int) -> str:
     now = time.localtime()
     values = {"width": str(width), "height": str(height), "year": str(now.tm_year)}
-    parts = {"month": now.tm_mon, "day": now.tm_mday, "hour": now.tm_hour, "minute": now.tm_min, "second": now.tm_sec}
+    parts = {
+        "month": now.tm_mon,
+        "day": now.tm_mday,
+        "hour": now.tm_hour,
+        "minute": now.tm_min,
+        "second": now.tm_sec,
+    }
     values |= {name: f"{part:02}" for name, part in parts.items()}
     for name, value in values.items():
         prefix = prefix.replace(f"%{name}%", value)

@@ -1,8 +1,8 @@
 """Photos to ComfyUI's tensors and back, as core's LoadImage and SaveImage do it.
 
-An image is [b, h, w, 3], float32, 0..1; a mask is [b, h, w], 1 where the picture is transparent. Two differences
-from core, both where core damages the picture: 16-bit grey keeps its depth (core with a recent Pillow clips it to
-white), and a truncated file is refused (core fills the rest with grey).
+An image is [b, h, w, 3], float32, 0..1; a mask is [b, h, w], 1 where the picture is transparent. Two
+differences from core, both where core damages the picture: 16-bit grey keeps its depth (core with a recent
+Pillow clips it to white), and a truncated file is refused (core fills the rest with grey).
 """
 
 import json
@@ -19,7 +19,20 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".mpo", ".avif", ".heic", ".jfif")
+SUFFIXES = (
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".webp",
+    ".tif",
+    ".tiff",
+    ".bmp",
+    ".gif",
+    ".mpo",
+    ".avif",
+    ".heic",
+    ".jfif",
+)
 QUALITY = 95  # of JPEG and lossy formats, where somebody asks for one
 
 
@@ -48,7 +61,7 @@ def read(path: Path) -> tuple["Tensor", "Tensor"]:
 
 
 def read_channel(path: Path, channel: str) -> "Tensor":
-    """Reads one channel of a picture as a mask [1, h, w]: red, green, blue or alpha (1 - alpha, as in ComfyUI)."""
+    """Reads one channel as a mask [1, h, w]: red, green, blue or alpha (1 - alpha, as in ComfyUI)."""
     import numpy
     import torch
 
@@ -74,11 +87,13 @@ def profile(path: Path) -> bytes | None:
         return photo.info.get("icc_profile") if photo.mode in ("RGB", "RGBA") else None
 
 
-def save(path: Path, image: "Tensor", metadata: Mapping | None = None, icc: bytes | None = None, level: int = 4) -> Path:
+def save(
+    path: Path, image: "Tensor", metadata: Mapping | None = None, icc: bytes | None = None, level: int = 4
+) -> Path:
     """Writes one image [h, w, 1 | 3 | 4], 0..1, in the format that its suffix names.
 
-    PNG carries metadata as text chunks of JSON (`prompt`, `workflow`), which ComfyUI reads when the file is dropped
-    on its canvas. EditError for a suffix that is unknown, or that cannot hold the image's alpha.
+    PNG carries metadata as text chunks of JSON (`prompt`, `workflow`), which ComfyUI reads when the file is
+    dropped on its canvas. EditError for a suffix that is unknown, or that cannot hold the image's alpha.
     """
     picture = to_pillow(image)
     options = _options(path, picture, metadata or {}, level)
@@ -104,7 +119,9 @@ def check_suffix(path: Path) -> None:
     Image.init()
     kind = Image.EXTENSION.get(path.suffix.lower())
     if kind is None or kind not in Image.SAVE:
-        raise EditError(f"{path.name} has no suffix that a picture can be saved as; end it in .png, .jpg or .webp.")
+        raise EditError(
+            f"{path.name} has no suffix that a picture can be saved as; end it in .png, .jpg or .webp."
+        )
 
 
 def _options(path: Path, picture: "Image.Image", metadata: Mapping, level: int) -> dict:

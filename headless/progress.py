@@ -1,4 +1,4 @@
-"""Progress bars on the terminal: tqdm's where it is installed, a plain one otherwise, none into a file or pipe."""
+"""Progress bars on the terminal: tqdm's, or a plain one where it is missing; none into a file or pipe."""
 
 import contextlib
 import importlib

@@ -7,7 +7,7 @@ from .graph import is_blocker
 
 
 class Returned(NamedTuple):
-    """One call's result: its values (or None), its ui results (or None), and the graph it expands into (or None)."""
+    """One call's result: its values, its ui results and the graph it expands into, each of them or None."""
 
     values: tuple | None
     ui: dict | None
@@ -29,7 +29,9 @@ def _tuple(values: Any, node: type) -> tuple:
     if values is None and not node.RETURN_TYPES:  # an output node may simply end
         return ()
     if not isinstance(values, (tuple, list)):
-        raise EditError(f"The node returned a {type(values).__name__} where a tuple of its outputs is expected.")
+        raise EditError(
+            f"The node returned a {type(values).__name__} where a tuple of its outputs is expected."
+        )
     return tuple(values)
 
 
@@ -40,7 +42,7 @@ def merge_ui(results: list[Returned]) -> dict:
 
 
 def merge_values(calls: list[tuple], node: type) -> list[list]:
-    """Returns one list per output. With OUTPUT_IS_LIST an output's lists are joined, else each call adds one item."""
+    """Returns one list per output: each call adds an item, or with OUTPUT_IS_LIST all items of its list."""
     if not calls:
         return []
     slots = len(calls[0])

@@ -50,7 +50,7 @@ class Schedule:
         self._held.discard(node)
 
     def cycle(self) -> list[str]:
-        """The nodes that wait for each other, once nothing is ready; those merely behind them are left out."""
+        """The nodes that wait for each other, once nothing is ready; not those merely behind them."""
         left = {n: set(needed) for n, needed in self._waiting_for.items()}
         while True:
             awaited = set().union(*left.values())

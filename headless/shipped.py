@@ -51,7 +51,9 @@ def _add_mask(prompt: dict, mask: str) -> None:
     image = node(prompt, "image", "the photo")
     users = [n for n in prompt.values() if any(link(v) == (image, 0) for v in n["inputs"].values())]
     if len(users) != 1:
-        raise EditError("This workflow has no node titled 'mask', and no single node that a mask could go to.")
+        raise EditError(
+            "This workflow has no node titled 'mask', and no single node that a mask could go to."
+        )
     prompt["mask"] = {
         "class_type": "LoadImageMask",
         "inputs": {"image": mask, "channel": "red"},
@@ -72,9 +74,9 @@ def _remove(prompt: dict, node_id: str) -> None:
 
 
 def run_to(runner: Runner, work: Workflow, output: Path, label: str, **settings) -> Run:
-    """Runs a workflow up to its node titled `result` and saves that as `output` (and output_2, … for more frames).
+    """Runs a workflow up to its node titled `result` and saves that as `output`.
 
-    settings: further fields of Folders.
+    More frames become output_2, output_3, and so on. settings: further fields of Folders.
     """
     result = node(work.prompt, "result", "the SaveImage whose picture is wanted")
     places = folders.Folders(output=output.parent, name=numbered(output), **settings)

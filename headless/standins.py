@@ -1,7 +1,7 @@
 """The few core nodes that a workflow needs around an edit, for when ComfyUI itself is not there.
 
-Same names, inputs, outputs and numbers as core's (0.3.64). Loaders of models have no stand-in: a workflow with one
-needs ComfyUI.
+Same names, inputs, outputs and numbers as core's (0.3.64). Loaders of models have no stand-in: a workflow
+with one needs ComfyUI.
 """
 
 import hashlib
@@ -31,7 +31,11 @@ class _ReadsPicture:
     @classmethod
     def IS_CHANGED(cls, image, **_):
         with folders.picture(image).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() if sys.version_info >= (3, 11) else _digest(file)
+            return (
+                hashlib.file_digest(file, "sha256").hexdigest()
+                if sys.version_info >= (3, 11)
+                else _digest(file)
+            )
 
     @classmethod
     def VALIDATE_INPUTS(cls, image):
@@ -201,7 +205,9 @@ class ImageToMask:
     def image_to_mask(self, image, channel):
         index = CHANNELS.index(channel)
         if index >= image.shape[-1]:
-            raise ValueError(f"The image has {image.shape[-1]} channels and no {channel} one; choose another channel.")
+            raise ValueError(
+                f"The image has {image.shape[-1]} channels and no {channel} one; choose another channel."
+            )
         return (image[..., index],)
 
 

@@ -43,8 +43,8 @@ def types_match(received: Any, wanted: Any) -> bool:
 def validate(prompt: dict, registry: Mapping[str, type], targets: Collection[str] | None = None) -> Validated:
     """Checks a workflow and coerces its constants in place (INT, FLOAT, STRING, BOOLEAN).
 
-    targets: only these output nodes (`partial_execution_targets`). One bad output does not stop the good ones;
-    PromptRefused when none is left, when a class is unknown, or when there is no output node at all.
+    targets: only these output nodes (`partial_execution_targets`). One bad output does not stop the good
+    ones; PromptRefused when none is left, when a class is unknown, or when there is no output node at all.
     """
     outputs = _output_nodes(prompt, registry, targets)
     checker = _Checker(prompt, registry)
@@ -60,7 +60,9 @@ def validate(prompt: dict, registry: Mapping[str, type], targets: Collection[str
     finally:
         checker.loop.close()
     if not good:
-        error = _error("prompt_outputs_failed_validation", "Prompt outputs failed validation", "\n".join(said))
+        error = _error(
+            "prompt_outputs_failed_validation", "Prompt outputs failed validation", "\n".join(said)
+        )
         raise PromptRefused(error, node_errors)
     return Validated(good, node_errors)
 
@@ -165,7 +167,9 @@ class _Checker:
         if "input_types" not in custom.arguments and not types_match(got, spec.type):
             details = f"{name}, received_type({got}) mismatch input_type({spec.type})"
             said = "Return type mismatch between linked nodes"
-            return _error("return_type_mismatch", said, details, **about, received_type=got, linked_node=value), True
+            return _error(
+                "return_type_mismatch", said, details, **about, received_type=got, linked_node=value
+            ), True
         try:
             return None, self.check(source) is None
         except Exception as problem:
@@ -218,12 +222,14 @@ def _check_range(name: str, spec: InputSpec, value: Any, about: dict) -> dict | 
         choices = str(spec.type)
         if len(spec.type) > LONGEST_LIST:
             choices, about["input_config"] = f"(list of length {len(spec.type)})", None
-        return _error("value_not_in_list", "Value not in list", f"{name}: '{value}' not in {choices}", **about)
+        return _error(
+            "value_not_in_list", "Value not in list", f"{name}: '{value}' not in {choices}", **about
+        )
     return None
 
 
 class _CustomCheck:
-    """A node's own VALIDATE_INPUTS: runs on constants (linked inputs are None); what it names, only it checks."""
+    """A node's own VALIDATE_INPUTS: runs on constants (linked inputs are None); only it checks what it names."""
 
     def __init__(self, kind: type):
         self.kind, self.arguments, self.takes_all = kind, [], False

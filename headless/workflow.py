@@ -14,7 +14,16 @@ MAIN_INPUTS = {  # what setting a node by its title sets
     "SaveImage": "filename_prefix",
     "PreviewImage": "filename_prefix",
 }
-YES_NO = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+YES_NO = {
+    "true": True,
+    "yes": True,
+    "on": True,
+    "1": True,
+    "false": False,
+    "no": False,
+    "off": False,
+    "0": False,
+}
 
 
 class Workflow(NamedTuple):
@@ -27,16 +36,25 @@ class Workflow(NamedTuple):
 def read(path: Path) -> Workflow:
     """Reads an API-format JSON, the body of a POST to /prompt, or a PNG that ComfyUI or EditKit has saved.
 
-    EditError for a missing file, one that is no JSON, and a UI-format workflow (it says what to export instead).
+    EditError for a missing file, one that is no JSON, and a UI-format workflow (it says what to export
+    instead).
     """
     try:
-        content = _png_texts(path) if path.suffix.lower() == ".png" else json.loads(path.read_text(encoding="utf-8-sig"))
+        content = (
+            _png_texts(path)
+            if path.suffix.lower() == ".png"
+            else json.loads(path.read_text(encoding="utf-8-sig"))
+        )
     except FileNotFoundError as problem:
         raise EditError(f"There is no workflow {path}.") from problem
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as problem:
         raise EditError(f"{path} is not a workflow that can be read: {problem}.") from problem
     extra = {}
-    if isinstance(content, dict) and isinstance(content.get("prompt"), dict) and "class_type" not in content["prompt"]:
+    if (
+        isinstance(content, dict)
+        and isinstance(content.get("prompt"), dict)
+        and "class_type" not in content["prompt"]
+    ):
         extra, content = content.get("extra_data") or {}, content["prompt"]
     return Workflow(_checked(content, path), extra)
 
@@ -47,7 +65,9 @@ def _png_texts(path: Path) -> dict:
     with Image.open(path) as picture:
         texts = dict(picture.info)
     if "prompt" not in texts:
-        raise EditError(f"{path} carries no workflow; name a PNG that ComfyUI or EditKit saved, or a JSON file.")
+        raise EditError(
+            f"{path} carries no workflow; name a PNG that ComfyUI or EditKit saved, or a JSON file."
+        )
     extra = {"extra_pnginfo": {"workflow": json.loads(texts["workflow"])}} if "workflow" in texts else {}
     return {"prompt": json.loads(texts["prompt"]), "extra_data": extra}
 
@@ -55,12 +75,16 @@ def _png_texts(path: Path) -> dict:
 def _checked(content: Any, path: Path) -> dict:
     if isinstance(content, dict) and isinstance(content.get("nodes"), list):
         raise EditError(
-            f"{path} is a workflow in ComfyUI's UI format; in ComfyUI choose Workflow > Export (API) and run that file "
+            f"{path} is a workflow in ComfyUI's UI format; run what Workflow > Export (API) saves of it "
             "(EditKit's own are in workflows/api)."
         )
     nodes = content.values() if isinstance(content, dict) else []
-    if not nodes or not all(isinstance(node, dict) and isinstance(node.get("inputs", {}), dict) for node in nodes):
-        raise EditError(f'{path} is not a workflow in API format, which is {{"id": {{"class_type", "inputs"}}, …}}.')
+    if not nodes or not all(
+        isinstance(node, dict) and isinstance(node.get("inputs", {}), dict) for node in nodes
+    ):
+        raise EditError(
+            f'{path} is not a workflow in API format, which is {{"id": {{"class_type", "inputs"}}, …}}.'
+        )
     return {str(key): {"inputs": {}, **node} for key, node in content.items()}
 
 
@@ -84,12 +108,14 @@ def titled(prompt: Mapping, title: str) -> str | None:
 def assign(prompt: dict, assignment: str, registry: Mapping[str, type]) -> None:
     """Applies one NAME=VALUE of the command line to a workflow, in place.
 
-    NAME is a node's title (its main input is set), TITLE.input or ID.input. EditError for a name that the workflow
-    does not have, naming those it has.
+    NAME is a node's title (its main input is set), TITLE.input or ID.input. EditError for a name that the
+    workflow does not have, naming those it has.
     """
     name, equals, value = assignment.partition("=")
     if not equals or not name.strip():
-        raise EditError(f"{assignment!r} does not say what to set; write NAME=VALUE, such as image=photo.jpg.")
+        raise EditError(
+            f"{assignment!r} does not say what to set; write NAME=VALUE, such as image=photo.jpg."
+        )
     node_id, input_name = _target(prompt, name.strip(), registry)
     set_input(prompt, node_id, input_name, value, registry)
 
@@ -107,7 +133,7 @@ def set_input(prompt: dict, node_id: str, name: str, text: str, registry: Mappin
 
 
 def _parse(text: str, kind: Any, where: str) -> Any:
-    """Text as the value of a widget. Numbers stay text: the check before the run turns them, with its own error."""
+    """Text as the value of a widget; numbers stay text, since the check before the run turns them."""
     if kind == "BOOLEAN":
         if text.strip().lower() not in YES_NO:
             raise EditError(f"{where} is yes or no, not {text!r}.")
@@ -128,12 +154,16 @@ def _target(prompt: Mapping, name: str, registry: Mapping[str, type]) -> tuple[s
     if dot and owner in known:
         return _only(known[owner], owner), input_name
     names = ", ".join(sorted(known)) or "none"
-    raise EditError(f"The workflow has nothing called {name!r}; its titles are {names}, and any ID.input can be set.")
+    raise EditError(
+        f"The workflow has nothing called {name!r}; its titles are {names}, and any ID.input can be set."
+    )
 
 
 def _only(ids: list[str], title: str) -> str:
     if len(ids) > 1:
-        raise EditError(f"{len(ids)} nodes are titled {title!r}; name one by its id: {', '.join(ids)}, as in ID.input.")
+        raise EditError(
+            f"{len(ids)} nodes are titled {title!r}; name one by its id: {', '.join(ids)}, as in ID.input."
+        )
     return ids[0]
 
 
