@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from editkit.tests.comfyui import checkout as checkouts
 from editkit.tests.comfyui.server import Server
 

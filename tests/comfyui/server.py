@@ -18,7 +18,7 @@ from PIL import Image
 
 LEFT_OUT = (".git", ".venv", ".ci", "out", "tests", "benchmarks", "__pycache__", ".*_cache")
 # A custom node that tells which models ComfyUI's memory management holds: (module and class, bytes on the device).
-PROBE = '''
+PROBE = """
 from aiohttp import web
 from comfy import model_management
 from server import PromptServer
@@ -34,7 +34,7 @@ def describe(loaded):
 @PromptServer.instance.routes.get("/probe/models")
 async def models(request):
     return web.json_response([describe(m) for m in model_management.current_loaded_models if m.model is not None])
-'''
+"""
 
 
 class ServerFailed(RuntimeError):

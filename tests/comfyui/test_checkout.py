@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from editkit.tests.comfyui.checkout import NoComfyUI, find
 
 

@@ -3,8 +3,9 @@
 import json
 import urllib.request
 
-import editkit
 import pytest
+
+import editkit
 from editkit.tests.house import pack
 
 
