@@ -33,7 +33,7 @@ def test_every_input_and_output_has_a_tooltip_in_object_info(server):
 
 
 def test_help_pages_and_templates_are_served(server):
-    templates = server.get("/workflow_templates")["my.pack"] if editkit.NODE_CLASS_MAPPINGS else []
+    templates = server.get("/workflow_templates").get("my.pack", [])
     assert sorted(templates) == sorted(p.stem for p in pack.workflows())
     for name in editkit.NODE_CLASS_MAPPINGS:
         with urllib.request.urlopen(f"{server.url}/extensions/my.pack/docs/{name}.md") as page:

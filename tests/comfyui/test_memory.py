@@ -4,6 +4,7 @@ import json
 import time
 
 import pytest
+
 from editkit.tests.comfyui.conftest import FOLDER_NAME
 from editkit.tests.comfyui.test_workflows import TWINS, on_server
 

@@ -5,6 +5,7 @@ import subprocess
 
 import numpy as np
 import pytest
+
 from editkit.tests.comfyui.server import pixels
 from editkit.tests.house import pack
 from editkit.tests.house.workflow_checks import MEDIA_INPUTS

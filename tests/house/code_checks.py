@@ -62,7 +62,9 @@ def imports(name: str, text: str) -> list[str]:
     in_host = parts[:2] == ("nodes", "host")
     for module, level in _imported(ast.parse(text)):
         top = module.split(".")[0]
-        if level == 0 and top in PACK_FOLDERS and not (in_host and module == "nodes"):
+        # __main__.py first loads the folder under the name editkit, so it may use that.
+        own_name = (in_host and module == "nodes") or (name == "__main__.py" and top == "editkit")
+        if level == 0 and top in PACK_FOLDERS and not own_name:
             problems.append(f"{name} imports {module} absolutely; the pack's folder may have any name")
         if level == 0 and top in HOST_MODULES and not in_host:
             problems.append(f"{name} imports {module}; only nodes/host/ knows ComfyUI")

@@ -120,6 +120,7 @@ def test_each_wrong_import_is_found(name, line):
         ("models/blazeedit/tasks.py", "from ..errors import EditError"),
         ("headless/cli.py", "from ..training.cli import main"),
         ("__init__.py", "from .nodes import NODE_CLASS_MAPPINGS"),
+        ("__main__.py", "from editkit.headless.cli import main"),
     ],
 )
 def test_right_imports_are_let_through(name, line):
