@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)[^)]*\)|<(?:img|a)[^>]*\b(?:src|href)=[\"']([^\"']+)")
+COMMENT = re.compile(r"<!--.*?-->", re.S)
 FENCE = re.compile(r"^```\w*\n(.*?)^```", re.M | re.S)
 # `python . NAME` and `python -s . NAME`, with any interpreter, and `python ComfyUI-EditKit NAME`.
 OWN_COMMAND = re.compile(r"(?:^|[\\/\s])python(?:3|\.exe)?\s+(?:-s\s+)?(?:\.|\S*ComfyUI-EditKit)\s+(\w+)(.*)")
@@ -14,7 +15,7 @@ def link_problems(page: Path, root: Path) -> list[str]:
     """Relative links of a page lead to files, and anchors within it to headings."""
     text, problems = page.read_text(encoding="utf-8"), []
     anchors = {_anchor(h) for h in re.findall(r"^#+\s+(.*)$", text, re.M)}
-    for a, b in LINK.findall(FENCE.sub("", text)):
+    for a, b in LINK.findall(COMMENT.sub("", FENCE.sub("", text))):
         target = a or b
         if re.match(r"[a-z]+:", target):
             continue
@@ -34,7 +35,7 @@ def _anchor(heading: str) -> str:
 def command_problems(page: Path, root: Path, commands: set[str], targets: set[str]) -> list[str]:
     """Commands in code blocks: `make` targets, EditKit's own commands, and the pack's files that they name exist."""
     problems = []
-    for block in FENCE.findall(page.read_text(encoding="utf-8")):
+    for block in FENCE.findall(COMMENT.sub("", page.read_text(encoding="utf-8"))):
         for line in block.splitlines():
             line = line.split("  #")[0]
             problems += _make_problems(line, targets) + _own_problems(line, root, commands)

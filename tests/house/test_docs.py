@@ -35,6 +35,12 @@ def test_a_page_refers_to_what_exists(page):
     assert problems == []
 
 
+@pytest.mark.skipif(not pack.workflows(), reason="no workflow is shipped yet")
+def test_the_readme_holds_nothing_back_once_workflows_are_there():
+    held_back = re.findall(r"<!--\s*(uncomment|draft)[^\n]*", read("README.md"))
+    assert held_back == []
+
+
 def test_the_command_line_has_every_command_that_pages_name():
     if not (ROOT / "__main__.py").exists():
         pytest.skip("there is no command line yet")
