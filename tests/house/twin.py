@@ -154,7 +154,9 @@ def main() -> int:
         twin = convert(json.loads(path.read_text(encoding="utf-8")), pack.classes(), pack.names())
         target = path.parent / "api" / path.name
         target.parent.mkdir(exist_ok=True)
-        target.write_text(json.dumps(twin, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        target.write_text(
+            json.dumps(twin, indent=2, ensure_ascii=False) + "\n", encoding="utf-8", newline="\n"
+        )
         print(f"workflows/api/{path.name}: {len(twin)} nodes")
     return 0
 
