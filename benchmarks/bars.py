@@ -1,7 +1,7 @@
 """The bars of the quality table: one declarative list, judged from nothing but the measured rows.
 
-A row is {"task", "method", "photograph", "pair", "measure", "value"}; `evaluate(rows)` gives the verdicts that
-`python . bench quality` prints, so whoever holds the `--json` file can recompute them.
+A row is {"task", "method", "photograph", "pair", "measure", "value"}; `evaluate(rows)` gives the verdicts
+that `python . bench quality` prints, so whoever holds the `--json` file can recompute them.
 """
 
 from collections import defaultdict
@@ -33,7 +33,7 @@ class Table:
         return [(first[pair], second[pair]) for pair in first if pair in second]
 
     def complete(self, task, measure, *methods) -> bool:
-        """Whether the methods were measured on the same pairs, at least one: a bar may not skip the hard ones."""
+        """Whether the methods were measured on the same pairs: a bar may not skip the hard ones."""
         keys = [self.values(task, method, measure).keys() for method in methods]
         return bool(keys[0]) and all(k == keys[0] for k in keys)
 
@@ -55,40 +55,49 @@ Statistic = Callable[[Table, str], float | None]
 
 def mean(measure, method=OURS) -> Statistic:
     """Mean over the pairs."""
+
     def of(table, task):
         values = list(table.values(task, method, measure).values())
         return float(np.mean(values)) if values else None
+
     return of
 
 
 def largest(measure, method=OURS) -> Statistic:
     """The largest value of any pair."""
+
     def of(table, task):
         return max(table.values(task, method, measure).values(), default=None)
+
     return of
 
 
 def gain(measure, against, method=OURS) -> Statistic:
     """Mean paired difference, ours minus the other method's."""
+
     def of(table, task):
         if not table.complete(task, measure, method, against):
             return None
         return float(np.mean([a - b for a, b in table.paired(task, measure, method, against)]))
+
     return of
 
 
 def wins(measure, against, method=OURS, lower=False) -> Statistic:
     """Share of the pairs in which ours is better, 0..1."""
+
     def of(table, task):
         if not table.complete(task, measure, method, against):
             return None
         pairs = table.paired(task, measure, method, against)
         return float(np.mean([(a < b) if lower else (a > b) for a, b in pairs]))
+
     return of
 
 
 def worst_photograph(measure, against: tuple[str, ...], method=OURS) -> Statistic:
     """The lowest, over the photographs, of our mean minus the best mean among other methods."""
+
     def of(table, task):
         if not table.complete(task, measure, method, *against):
             return None
@@ -99,22 +108,25 @@ def worst_photograph(measure, against: tuple[str, ...], method=OURS) -> Statisti
                 others = [np.mean(list(part.values(task, other, measure).values())) for other in against]
                 margins.append(float(np.mean(list(ours.values())) - max(others)))
         return min(margins)
+
     return of
 
 
 def swap_margin() -> Statistic:
     """Mean PSNR with the task's own τ minus the best mean with any other task's."""
+
     def of(table, task):
         means = {m: mean("swap_psnr", m)(table, task) for m in table.methods(task) if m.startswith("tau:")}
         known = {m: v for m, v in means.items() if v is not None}
         own = known.pop(f"tau:{task}", None)
         return None if own is None or not known else own - max(known.values())
+
     return of
 
 
 @dataclass(frozen=True)
 class Bar:
-    """One line of the contract: a statistic of a task that should be on the right side of `must` and of `aim`."""
+    """A statistic of a task that should be on the right side of `must` and of `aim`."""
 
     task: str
     text: str
@@ -148,8 +160,21 @@ def fill_bars(task, low) -> list[Bar]:
     return [
         Bar(task, "gradient ratio, not blurred", mean("gradient_ratio"), low, unit=""),
         Bar(task, "gradient ratio, not noisy", mean("gradient_ratio"), 1.15, at_most=True, unit=""),
-        Bar(task, "patch distance below Telea's, pairs", wins("patch_distance", "telea", lower=True), 0.7, unit=""),
-        Bar(task, "autocorrelation over the truth's", gain("autocorrelation", "truth"), 0.1, at_most=True, unit=""),
+        Bar(
+            task,
+            "patch distance below Telea's, pairs",
+            wins("patch_distance", "telea", lower=True),
+            0.7,
+            unit="",
+        ),
+        Bar(
+            task,
+            "autocorrelation over the truth's",
+            gain("autocorrelation", "truth"),
+            0.1,
+            at_most=True,
+            unit="",
+        ),
         Bar(task, "8-px lattice ratio", mean("lattice"), 1.3, at_most=True, unit=""),
     ]
 

@@ -14,7 +14,7 @@ DESCRIPTION = """Measures what this pack does, on your machine.
   speed     seconds, memory and fraction of the machine's peak, beside Stable Diffusion's own parts
   parity    recomputes recorded outputs of the official code of each system
 """
-QUALITY = """Scores the delivered edits of the shipped model, 256 px, three crops a photograph, always the same ones.
+QUALITY = """Scores the delivered edits of the shipped model on crops of 256 px, always the same ones.
 
 Every "must" and "aim" is printed with its value, and for a must the value of each photograph.
 The exit status is 1 when a must falls short. Examples:
@@ -60,26 +60,48 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser("python . bench", description=DESCRIPTION, formatter_class=raw)
     tables = top.add_subparsers(dest="table", required=True, metavar="quality|speed|parity")
 
-    one = tables.add_parser("quality", help="pictures against their truth", description=QUALITY, formatter_class=raw)
-    one.add_argument("--photos", type=Path, metavar="DIR", help="JPEG or PNG photographs (default: five held-out ones)")
-    one.add_argument("--cutouts", type=Path, metavar="DIR", help="RGBA objects (default: rendered, never trained on)")
-    one.add_argument("--tasks", default="all", help="some of remove,outpaint,tone,relight,sticker (default: all)")
+    one = tables.add_parser(
+        "quality", help="pictures against their truth", description=QUALITY, formatter_class=raw
+    )
+    one.add_argument(
+        "--photos", type=Path, metavar="DIR", help="JPEG or PNG photographs (default: five held-out ones)"
+    )
+    one.add_argument(
+        "--cutouts", type=Path, metavar="DIR", help="RGBA objects (default: rendered, never trained on)"
+    )
+    one.add_argument(
+        "--tasks", default="all", help="some of remove,outpaint,tone,relight,sticker (default: all)"
+    )
     one.add_argument("--crops", type=_positive, default=3, metavar="N", help="crops a photograph (default 3)")
     one.add_argument("--limit", type=_positive, metavar="N", help="only the first N photographs")
     one.add_argument("--sheet", type=Path, metavar="FILE.jpg", help="input | mask | baseline | ours | truth")
-    one.add_argument("--weights", type=Path, metavar="DIR", help="another BlazeEdit folder than the shipped one")
-    one.add_argument("--undistilled", type=Path, metavar="DIR", help="the same model before distillation (one aim)")
-    one.add_argument("--full-decoder", type=Path, metavar="FILE", help="safetensors of the full autoencoder (one aim)")
+    one.add_argument(
+        "--weights", type=Path, metavar="DIR", help="another BlazeEdit folder than the shipped one"
+    )
+    one.add_argument(
+        "--undistilled", type=Path, metavar="DIR", help="the same model before distillation (one aim)"
+    )
+    one.add_argument(
+        "--full-decoder", type=Path, metavar="FILE", help="safetensors of the full autoencoder (one aim)"
+    )
 
     two = tables.add_parser("speed", help="seconds and memory", description=SPEED, formatter_class=raw)
     two.add_argument("--quick", action="store_true", help="tiny sizes: checks the code, not the machine")
     two.add_argument("--only", default="edit,large,parts,paper", help="some of edit,large,parts,paper")
-    two.add_argument("--repeats", type=_positive, default=3, metavar="N", help="interleaved rounds (default 3)")
+    two.add_argument(
+        "--repeats", type=_positive, default=3, metavar="N", help="interleaved rounds (default 3)"
+    )
     two.add_argument("--threads", type=_positive, metavar="N", help="torch threads (default: torch's own)")
-    two.add_argument("--weights", type=Path, metavar="DIR", help="another BlazeEdit folder than the shipped one")
+    two.add_argument(
+        "--weights", type=Path, metavar="DIR", help="another BlazeEdit folder than the shipped one"
+    )
 
-    three = tables.add_parser("parity", help="the official code's numbers", description=PARITY, formatter_class=raw)
-    three.add_argument("folder", type=Path, metavar="DIR", help="one family's folder, or a folder of families")
+    three = tables.add_parser(
+        "parity", help="the official code's numbers", description=PARITY, formatter_class=raw
+    )
+    three.add_argument(
+        "folder", type=Path, metavar="DIR", help="one family's folder, or a folder of families"
+    )
     for table in (one, two, three):
         table.add_argument("--json", type=Path, metavar="FILE", help="write what was measured as JSON")
     return top

@@ -27,7 +27,16 @@ large_photo.child(*sys.argv[2:])
 
 def measure(task: str, sides=SIDES, weights: Path | None = None, threads: int = 0) -> dict[str, float]:
     """Runs one edit in a child process. Returns {"seconds", "bytes"}. EditError with its last line if it fails."""
-    command = [sys.executable, "-c", LOADER, str(ROOT), task, *map(str, sides), str(weights or ""), str(threads)]
+    command = [
+        sys.executable,
+        "-c",
+        LOADER,
+        str(ROOT),
+        task,
+        *map(str, sides),
+        str(weights or ""),
+        str(threads),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]

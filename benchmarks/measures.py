@@ -104,7 +104,9 @@ def autocorrelation(image, hole) -> float:
     size = [cv2.getOptimalDFTSize(n + LAGS[1]) for n in hole.shape]
     f, s, m = (np.fft.rfft2(v, size) for v in (field, field * field, inside))
     product = np.fft.irfft2(f.conj() * f, size)
-    energy = np.fft.irfft2(m.conj() * s, size)  # of the shifted end; the other end's is the same at minus the lag
+    energy = np.fft.irfft2(
+        m.conj() * s, size
+    )  # of the shifted end; the other end's is the same at minus the lag
     count = np.fft.irfft2(m.conj() * m, size)
     opposite = np.roll(energy[::-1, ::-1], (1, 1), (0, 1))
     wanted = _lags(tuple(size)) & (count > max(16.0, inside.sum() / 4))

@@ -1,4 +1,4 @@
-"""Runs the project's own edits on scored triplets: the very functions of models/blazeedit/pipeline.py that the nodes call.
+"""Runs the project's own edits on scored triplets: the very functions of the pipeline that the nodes call.
 
 What the pipeline may lack while the project grows (`swap`, `first_guess`, steps of an undistilled model) is asked
 for by name and left out of the table when it is absent; a bar that needs it then says "not measured".

@@ -69,10 +69,12 @@ FAMILIES: dict[str, list[Case]] = {}
 
 def case(family: str, name: str, *, files: tuple[str, ...], present: Callable[[Path], bool] | None = None):
     """Registers the decorated function as a case of a family; a second one of that name replaces it."""
+
     def register(check):
         cases = FAMILIES.setdefault(family, [])
         cases[:] = [c for c in cases if c.name != name] + [Case(name, tuple(files), check, present)]
         return check
+
     return register
 
 
@@ -168,7 +170,9 @@ def check_family(family: str, folder: Path, tally: Tally) -> Iterator[str]:
         except Exception as error:  # noqa: BLE001 - an unreadable file or a crash in the code under test is a failure, not an end
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             yield tally.add(family, one.name, Quantity("error", float("inf"), 0.0)) + f" ({reason})"
-    for name in PLANNED.get(family, "").split() if family in PLANNED else ["(no such family)"] * (not registered):
+    for name in (
+        PLANNED.get(family, "").split() if family in PLANNED else ["(no such family)"] * (not registered)
+    ):
         if name not in known:
             yield f"{family} {name} absent"
 

@@ -151,7 +151,9 @@ def over_checkers(rgba: np.ndarray) -> np.ndarray:
     return rgba[..., :3] * rgba[..., 3:] + board * (1 - rgba[..., 3:])
 
 
-def run(kit: Kit, triplets, tasks, total: int | None = None, crops_shown: int = 1) -> tuple[list[dict], list[Tile]]:
+def run(
+    kit: Kit, triplets, tasks, total: int | None = None, crops_shown: int = 1
+) -> tuple[list[dict], list[Tile]]:
     """Scores every triplet with a progress bar. Returns the rows and the sheet's tiles (first crop of each)."""
     from tqdm import tqdm
 

@@ -26,7 +26,7 @@ TILE, LABEL, HEADER = 200, 110, 24  # px
 
 
 def lines(table: Table, verdicts: list[Verdict]) -> list[str]:
-    """The whole report: a table per task, the network's own rows, the bars, and the summary line at the end."""
+    """The whole report: a table per task with its bars, and the summary line at the end."""
     out = []
     for task in table.tasks():
         out += ["", *task_lines(table, task)]
@@ -125,7 +125,11 @@ def sheet(tiles, path: Path) -> None:
         draw.text((LABEL + column * TILE + 6, 6), head, fill="black")
     for row, tile in enumerate(tiles):
         top = HEADER + row * TILE
-        draw.text((6, top + 6), f"{tile.task}\n{tile.photograph[:16]}\n\nbaseline:\n{SHOWN[tile.task]}", fill="black")
+        draw.text(
+            (6, top + 6),
+            f"{tile.task}\n{tile.photograph[:16]}\n\nbaseline:\n{SHOWN[tile.task]}",
+            fill="black",
+        )
         for column, picture in enumerate(tile.pictures):
             small = Image.fromarray((np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8))
             small = small.resize((TILE - 2, TILE - 2), Image.Resampling.LANCZOS)

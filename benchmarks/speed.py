@@ -1,6 +1,7 @@
 """`python . bench speed`: seconds, memory and fraction of the machine's peak, interleaved in one run.
 
-Rows {"part", "what", "value", "unit", "kind", "limit", "at_most", "ok"}: kind "must" or "aim" has a limit, "info" none.
+Rows {"part", "what", "value", "unit", "kind", "limit", "at_most", "ok"}; kind "must" and "aim" have a limit,
+"info" has none.
 """
 
 import statistics
@@ -88,7 +89,7 @@ def _edit_job(pipeline, model, task, size):
 
 
 def networks(parts, repeats, quick) -> list[dict]:
-    """Parts of both models as a fraction of the GEMM peak, and the paper's size beside Stable Diffusion inpainting."""
+    """Parts of both models as a fraction of the GEMM peak, and the paper's size beside Stable Diffusion."""
     size, side = (QUICK, 256) if quick else (SIZE, timing.GEMM_SIDE)
     models = {"small": network(SMALL), "195m": network(SMALL if quick else PAPER)}
     jobs = timing.gemm_jobs(side)
@@ -150,4 +151,9 @@ def lines(rows) -> list[str]:
         out.append(f"{r['part']:8} {r['what']:44} {r['value']:>10.3f} {r['unit']:8} {verdict}".rstrip())
     musts, aims = ([r for r in rows if r["kind"] == kind] for kind in ("must", "aim"))
     met, reached = sum(r["ok"] for r in musts), sum(r["ok"] for r in aims)
-    return [*out, "", f"{met} of {len(musts)} musts met, {len(musts) - met} short; {reached} of {len(aims)} aims reached"]
+    short = len(musts) - met
+    return [
+        *out,
+        "",
+        f"{met} of {len(musts)} musts met, {short} short; {reached} of {len(aims)} aims reached",
+    ]

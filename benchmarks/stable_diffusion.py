@@ -23,7 +23,7 @@ def unet(quick: bool = False):
     """diffusers' UNet2DConditionModel as in SD1.5-inpainting: 9 input channels, 859.5 M parameters."""
     from diffusers import UNet2DConditionModel
 
-    channels = (32, 32, 32, 32) if quick else (320, 640, 1280, 1280)
+    channels = (32, 64, 64, 64) if quick else (320, 640, 1280, 1280)
     return _random(lambda: UNet2DConditionModel(
         sample_size=64, in_channels=9, out_channels=LATENT_CHANNELS, block_out_channels=channels,
         layers_per_block=2, cross_attention_dim=TEXT_CHANNELS, attention_head_dim=8,
@@ -33,7 +33,7 @@ def unet(quick: bool = False):
 
 
 def _random(build):
-    """Builds on the meta device and fills with one repeated draw: initialising 860 M weights takes longer than using them."""
+    """Builds on the meta device and fills with one repeated draw: initialising 860 M weights is slow."""
     with torch.device("meta"):
         model = build()
     model = model.to_empty(device="cpu").requires_grad_(False).eval()
@@ -47,7 +47,7 @@ def _random(build):
 
 
 def jobs(vae_model, unet_model, size: int) -> dict:
-    """Callables that are timed: encoding the masked picture, one U-Net step without and with guidance, decoding."""
+    """What is timed: encoding the masked picture, one U-Net step without and with guidance, decoding."""
     latent = torch.randn(1, LATENT_CHANNELS, size // SCALE, size // SCALE)
     picture, text = torch.rand(1, 3, size, size) * 2 - 1, torch.randn(1, TOKENS, TEXT_CHANNELS)
     found = {"sd15 vae decode": lambda: vae_model.decode(latent).sample}
@@ -56,6 +56,8 @@ def jobs(vae_model, unet_model, size: int) -> dict:
         found |= {
             "sd15 vae encode": lambda: vae_model.encode(picture).latent_dist.mode(),
             "sd15 u-net step": lambda: unet_model(nine, 500, text).sample,
-            "sd15 u-net step, guided": lambda: unet_model(nine.repeat(2, 1, 1, 1), 500, text.repeat(2, 1, 1)).sample,
+            "sd15 u-net step, guided": lambda: (
+                unet_model(nine.repeat(2, 1, 1, 1), 500, text.repeat(2, 1, 1)).sample
+            ),
         }
     return found

@@ -10,7 +10,7 @@ GEMM_SIDE = 2048
 
 
 def interleaved(jobs: dict[str, Callable], repeats: int, label: str = "speed") -> dict[str, list[float]]:
-    """Seconds of each job in each round; the rounds go through all jobs, so that a noisy moment hits them alike.
+    """Seconds of each job in each round; a round goes through all jobs, so that a noisy moment hits them alike.
 
     Every job runs once before, untimed. The rounds alternate in direction.
     """
@@ -55,9 +55,11 @@ def gemm_peak(seconds: list[float], side: int = GEMM_SIDE) -> float:
 
 def operations(job: Callable) -> int:
     """Floating-point operations of a call, 2 per multiply-add, of convolutions, products and attention."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    plain = sdpa_kernel(SDPBackend.MATH)  # the fused kernel of the CPU is not counted
+    with torch.no_grad(), plain, FlopCounterMode(display=False) as counter:
         job()
     return counter.get_total_flops()
 
@@ -76,8 +78,9 @@ def blazeedit_jobs(model, size: int) -> dict[str, Callable]:
         "decoder": lambda: model.autoencoder.decode(latent),
     }
     if model.gain_head is not None:
-        small = torch.rand(1, 3, config.gain_size, config.gain_size), torch.rand(1, config.gain_size, config.gain_size)
-        jobs["gain head"] = lambda: model.gain_head(*small)
+        edge = config.gain_size
+        thumbnail, signal = torch.rand(1, 3, edge, edge), torch.rand(1, edge, edge)
+        jobs["gain head"] = lambda: model.gain_head(thumbnail, signal)
     if model.tone_head is not None:
         thumbnails = torch.rand(2, 1, 3, 64, 64)
         jobs["tone head"] = lambda: model.tone_head(*thumbnails)
@@ -85,7 +88,7 @@ def blazeedit_jobs(model, size: int) -> dict[str, Callable]:
 
 
 def two_steps(model, size: int) -> Callable:
-    """A whole edit of the networks: f_θ, two denoiser steps, decoder (and the guess's encoder where there is one)."""
+    """A whole edit of the networks: f_θ, two denoiser steps, decoder, and the guess's encoder if there is one."""
     from ..models.blazeedit import schedule
 
     image, mask = torch.rand(1, 3, size, size), (torch.rand(1, size, size) > 0.5).float()

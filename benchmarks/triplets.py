@@ -28,7 +28,7 @@ GREY = 0.5  # what stands in the new pixels before outpainting
 
 @dataclass
 class Triplet:
-    """One scored example. Pictures are float32 [s, s, 3] in 0..1, `hole` is bool [s, s], True where to edit."""
+    """One scored example. Pictures are float32 [s, s, 3], 0..1; `hole` is bool [s, s], True where to edit."""
 
     task: str
     photograph: str
@@ -73,7 +73,9 @@ def triplets(sources: dict, objects: Objects, tasks, crops: int = 3, size: int =
     for name, source in sources.items():
         image = source if isinstance(source, np.ndarray) else photos.read_image(source)
         if min(image.shape[:2]) < 16:
-            raise EditError(f"{name} is {image.shape[1]} x {image.shape[0]} px, too small to score; remove it.")
+            raise EditError(
+                f"{name} is {image.shape[1]} x {image.shape[0]} px, too small to score; remove it."
+            )
         bank = photos.PhotoBank({name: image})
         for pair in range(crops):
             y = bank.crop(seeded(name, pair, "crop"), size)
@@ -83,7 +85,9 @@ def triplets(sources: dict, objects: Objects, tasks, crops: int = 3, size: int =
 
 def seeded(name: str, pair: int, purpose: str) -> np.random.Generator:
     """The generator of one photograph, crop and purpose."""
-    return np.random.default_rng([EVALUATION_SEEDS, zlib.crc32(name.encode()), pair, zlib.crc32(purpose.encode())])
+    return np.random.default_rng(
+        [EVALUATION_SEEDS, zlib.crc32(name.encode()), pair, zlib.crc32(purpose.encode())]
+    )
 
 
 def removal(rng, y, objects, name, pair) -> Triplet:
@@ -105,8 +109,8 @@ def sticker(rng, y, objects, name, pair) -> Triplet:
     share = rng.uniform(*SUBJECT_SHARE)
     made = _composite(rng, y, objects, share, shadow=None, rate=lambda c: c.alpha.mean())
     x, subject = _eight_bit(made.x), made.alpha > 0.5
-    styled = sticker_teacher(x, subject.astype(np.float32))
-    return Triplet("sticker", name, pair, x, subject, np.asarray(styled, np.float32)[..., :3])
+    styled = x + made.alpha[..., None] * (sticker_teacher(x, made.alpha) - x)
+    return Triplet("sticker", name, pair, x, subject, styled.astype(np.float32))
 
 
 def _composite(rng, y, objects, share, shadow, rate):
@@ -134,7 +138,9 @@ def margins_of(hole: np.ndarray) -> tuple[int, int, int, int]:
 
 def toned(rng, y, objects, name, pair) -> Triplet:
     """Wrong exposure, white balance and gamma."""
-    return Triplet("tone", name, pair, _degraded(degrade.tone, y, rng, TARGETS["tone"]), np.ones(y.shape[:2], bool), y)
+    return Triplet(
+        "tone", name, pair, _degraded(degrade.tone, y, rng, TARGETS["tone"]), np.ones(y.shape[:2], bool), y
+    )
 
 
 def shaded(rng, y, objects, name, pair) -> Triplet:

@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 import pytest
+
 from editkit.benchmarks import measures
 
 SIZE = 128
@@ -78,6 +79,8 @@ def test_autocorrelation_equals_the_sum_over_pairs(picture, hole):
 
 def test_a_smooth_fill_is_neither_comb_nor_lattice(picture, hole):
     ramp = picture.copy()
-    ramp[hole] = np.broadcast_to(np.linspace(0.2, 0.6, SIZE, dtype=np.float32)[None, :, None], ramp.shape)[hole]
+    ramp[hole] = np.broadcast_to(np.linspace(0.2, 0.6, SIZE, dtype=np.float32)[None, :, None], ramp.shape)[
+        hole
+    ]
     assert measures.lattice(ramp, hole) < 1.05
     assert measures.autocorrelation(np.full_like(ramp, 0.5), hole) < 0.1
