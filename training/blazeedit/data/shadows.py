@@ -93,7 +93,7 @@ def object_mask(rng, alpha, exact=False):
     if kind < 0.2:
         radius *= rng.uniform(1.5, 3.0)
     elif kind > 0.9:
-        radius = -rng.uniform(0.5, 2.0) * size / 256
+        radius = -rng.uniform(0.6, 2.5) * max(size / 256, 0.7)
     return dilate((alpha > 0.1 if radius > 0 else alpha > 0.5).astype(np.float32), radius)
 
 

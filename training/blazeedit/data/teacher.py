@@ -73,5 +73,5 @@ def _rim(alpha, scale):
     """A thin dark line just inside the outline."""
     import cv2
 
-    inner = cv2.GaussianBlur(alpha, (0, 0), max(0.7, 1.3 * scale))
-    return np.clip((0.92 - inner) * 1.6, 0, 0.8)
+    inner = cv2.GaussianBlur(alpha, (0, 0), max(0.9, 1.8 * scale))
+    return np.clip((0.95 - inner) * 2.0, 0, 0.9)

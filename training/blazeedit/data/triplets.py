@@ -15,7 +15,7 @@ from .teacher import sticker_teacher
 IDENTITY = {"tone": 0.10, "relight": 0.35}  # share of examples with x == y: a good picture must stay
 PASTED = 0.20  # share of targets that show an object which has to stay
 BLANK = 0.5  # the grey of pixels that do not exist yet
-TRAINING_SHARE, EVALUATION_SHARE, STICKER_SHARE = (0.03, 0.14), (0.032, 0.054), (0.12, 0.5)
+TRAINING_SHARE, EVALUATION_SHARE, STICKER_SHARE = (0.03, 0.14), (0.029, 0.047), (0.12, 0.5)
 
 
 @dataclass

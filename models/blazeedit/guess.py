@@ -1,0 +1,109 @@
+"""Classical first guesses, made of fixed convolutions, pools and sums only, so that they export to a phone."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..filters import gaussian_blur, guided_filter
+from ..image import luminance
+
+COARSEST = 8  # px of the multigrid's last level
+SWEEPS = (30, 16, 12, 10, 8)  # Jacobi sweeps per level, coarse to fine; the last holds for all finer levels
+BINS = 256
+LOW, HIGH = 0.005, 0.995  # percentiles of a stretch
+CONTRAST_FLOOR = 1e-3
+
+
+def membrane(image: Tensor, hole: Tensor) -> Tensor:
+    """Fills a hole with the solution of Laplace's equation, on a multigrid (a soap film over the hole's edge).
+
+    image: [b, c, h, w], hole: [b, h, w] of 0 and 1. Returns the image, its hole filled; the rest is bit-identical.
+    A picture that is all hole becomes mid-grey.
+    """
+    known = 1 - hole[:, None]
+    filled = _solve(image * known, known, level=0)[0]
+    return torch.where(hole[:, None] > 0, filled, image)
+
+
+def _solve(value: Tensor, known: Tensor, level: int) -> tuple[Tensor, int]:
+    """value is 0 where known is 0. Returns the filled level and how many levels lie below it."""
+    h, w = value.shape[-2:]
+    if min(h, w) <= COARSEST or bool((known > 0).all()):
+        start = value + (1 - known) * _mean(value, known)
+        return _relax(start, value, known, SWEEPS[0]), 0
+    pad = (0, w % 2, 0, h % 2)
+    small_value, small_known = (F.pad(v, pad) for v in (value, known))
+    weight = F.avg_pool2d(small_known, 2)
+    small_value = F.avg_pool2d(small_value, 2) / weight.clamp_min(1e-6)
+    coarse, below = _solve(small_value * (weight > 0), (weight > 0).to(value.dtype), level + 1)
+    start = F.interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False)[..., :h, :w]
+    return _relax(start, value, known, SWEEPS[min(below + 1, len(SWEEPS) - 1)]), below + 1
+
+
+def _mean(value: Tensor, known: Tensor) -> Tensor:
+    count = known.sum((2, 3), keepdim=True)
+    return torch.where(count > 0, value.sum((2, 3), keepdim=True) / count.clamp_min(1), torch.full_like(count, 0.5))
+
+
+def _relax(x: Tensor, value: Tensor, known: Tensor, sweeps: int) -> Tensor:
+    """Jacobi sweeps: the unknown becomes the mean of its four neighbours, mirrored at the picture's border."""
+    kernel = torch.tensor([[0, 0.25, 0], [0.25, 0, 0.25], [0, 0.25, 0]], device=x.device, dtype=x.dtype)
+    kernel = kernel.expand(x.shape[1], 1, 3, 3)
+    for _ in range(sweeps):
+        mean = F.conv2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), kernel, groups=x.shape[1])
+        x = torch.where(known > 0, value, mean)
+    return x
+
+
+def cumulative_histogram(x: Tensor) -> Tensor:
+    """The share of pixels at or below each of 256 levels. x: [b, n] in 0..1. Returns [b, 256]."""
+    index = (x.clamp(0, 1) * (BINS - 1)).round().long()
+    counts = torch.zeros(x.shape[0], BINS, device=x.device).scatter_add_(1, index, torch.ones_like(x))
+    return counts.cumsum(1) / x.shape[1]
+
+
+def percentile(cumulative: Tensor, share: float) -> Tensor:
+    """The level below which `share` of the pixels lie: a count of bins, no sort. cumulative: [b, 256]. Returns [b]."""
+    return (cumulative < share).to(cumulative.dtype).sum(1) / (BINS - 1)
+
+
+def stretch_range(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Black and white point [b] of values [b, n], the 0.5 and 99.5 percentiles."""
+    cumulative = cumulative_histogram(values)
+    low = percentile(cumulative, LOW)
+    return low, torch.maximum(percentile(cumulative, HIGH), low + 1 / 32)
+
+
+def _levels(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Black and white point of the luminance, measured on at most about 256x256 samples."""
+    step = max(1, min(x.shape[-2:]) // 256)
+    return stretch_range(luminance(x[..., ::step, ::step]).flatten(1))
+
+
+def luminance_stretch(x: Tensor) -> Tensor:
+    """Stretches all channels alike so that the luminance fills 0..1. x: [b, 3, h, w]."""
+    low, high = (v[:, None, None, None] for v in _levels(x))
+    return ((x - low) / (high - low)).clamp_(0, 1)
+
+
+def channel_stretch(x: Tensor) -> Tensor:
+    """Stretches each channel by itself to 0..1. x: [b, 3, h, w]."""
+    low, high = stretch_range(x.flatten(0, 1).flatten(1))
+    shape = (*x.shape[:2], 1, 1)
+    return ((x - low.view(shape)) / (high - low).view(shape)).clamp_(0, 1)
+
+
+def partial_stretch(x: Tensor, blend: float = 0.6) -> Tensor:
+    """x + blend · (luminance_stretch(x) - x)."""
+    return torch.lerp(x, luminance_stretch(x), blend)
+
+
+def sticker_guess(x: Tensor) -> Tensor:
+    """A sticker's look by filters: smoothed inside edges, colours a fifth stronger, a dark line along edges."""
+    luma = luminance(x)
+    slope, offset = guided_filter(luma, x, 3, 0.006)
+    smooth = slope * luma + offset
+    grey = luminance(smooth)
+    vivid = grey + 1.25 * (smooth - grey)
+    line = (gaussian_blur(luma, 1.6) - gaussian_blur(luma, 0.8)).clamp_min(0)
+    return (vivid - 2.0 * line).clamp(0, 1)

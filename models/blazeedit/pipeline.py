@@ -1,0 +1,198 @@
+"""BlazeEdit's five edits, from the user's picture to the user's picture.
+
+`encode`, `sample`, `decode` and `deliver` are the four steps that the canvas shows as nodes; `remove`, `outpaint`,
+`tone`, `relight` and `sticker` run them in one go. Pictures are [b, 3, h, w] in 0..1, masks [b, h, w], white = edit.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .. import masks
+from ..errors import EditError
+from . import delivering, maps, schedule
+from .delivering import deliver
+from .first_guess import first_guess
+from .model import BlazeEdit
+from .tasks import Task, task as find_task
+from .work import MAP_SIZE, STICKER_SIZE, Conditioning, Edit, Work, fill_canvas, fitted
+
+__all__ = ["Conditioning", "Edit", "decode", "deliver", "encode", "outpaint", "outpaint_margins", "relight", "remove",
+           "sample", "sticker", "swap", "tone"]  # fmt: skip
+Callback = Callable[[int, int], None] | None
+BLANK = 0.5  # what f_θ sees where a picture does not exist yet
+
+
+@torch.no_grad()
+def encode(
+    model: BlazeEdit, image: Tensor, mask: Tensor | None, task: str, *, shadow: bool = True, tau: float | None = None
+) -> Conditioning:
+    """Mask Task: fits image and mask to the working canvas, makes the first guess, and runs f_θ(concat[x, τ·m]).
+
+    For removal the object's shadow is lifted first (`shadow`). For outpainting, `mask` marks the new pixels.
+    tau replaces the task's own signal (to measure what τ does). EditError for an unknown task or an empty mask.
+    """
+    chosen = find_task(task)
+    mask = check_mask(image, mask, chosen)
+    device = model.autoencoder.mean.device
+    works = []
+    for index in range(len(image)):
+        one = image[index : index + 1].to(device), mask[index : index + 1].to(device)
+        works.append(_encode_one(model, *one, chosen, shadow, chosen.tau if tau is None else tau))
+    return Conditioning(chosen, works)
+
+
+def check_mask(image: Tensor, mask: Tensor | None, task: Task) -> Tensor:
+    """A mask that fits the image batch. EditError when one is needed and missing, empty, or all white for removal."""
+    if mask is None:
+        if task.needs_mask:
+            raise EditError(f"The task {task.name!r} needs a mask; paint the region to edit white.")
+        return torch.ones(len(image), *image.shape[-2:], device=image.device)
+    mask = masks.fit(mask, *image.shape[-2:], batch=len(image))
+    covered = (mask > 0).flatten(1)
+    if task.needs_mask and not bool(covered.any(1).all()):
+        raise EditError("The mask is empty (all black); paint the region to edit white.")
+    if task.name == "remove" and bool(covered.all(1).any()):
+        raise EditError("The mask covers the whole picture; leave some of it black, for the fill to continue from.")
+    return mask
+
+
+def _encode_one(model: BlazeEdit, image: Tensor, mask: Tensor, task: Task, shadow: bool, tau: float) -> Work:
+    hole, lifted, crop = masks.binarise(mask), None, None
+    original = image
+    if task.delivery == "paste":
+        if task.name == "remove" and shadow and model.gain_head is not None:
+            image, lifted = maps.lift_shadow(model, image, hole)
+        small, small_hole, crop = fill_canvas(image, hole, whole=task.name == "outpaint")
+    else:
+        size = fitted(*image.shape[-2:], STICKER_SIZE if task.delivery == "sticker" else MAP_SIZE)
+        small, small_hole = maps.shrink(image, size), masks.fit(hole, *size, mode="nearest")
+    if task.name == "outpaint":
+        small = torch.where(small_hole[:, None] > 0, torch.full_like(small, BLANK), small)
+    guess = first_guess(task.name, small, small_hole)
+    latent = model.autoencoder.encode(guess) if model.config.guess else None
+    features = model.features(small, small_hole, tau)
+    return Work(image, original, mask, small, small_hole, guess, latent, features, crop, lifted)
+
+
+@torch.no_grad()
+def sample(
+    model: BlazeEdit, conditioning: Conditioning, *, steps: int | None = None, seed: int = 0, callback: Callback = None
+) -> list[Tensor]:
+    """Runs the few-step sampler (default: the task's own number of steps) and returns latents [1, c, h/8, w/8] each.
+
+    Noise is drawn on the CPU from `seed` + index; a one-step edit starts from zero noise, which is its mean.
+    """
+    steps = conditioning.task.steps if steps is None else steps
+    total, out = steps * len(conditioning.works), []
+    for index, work in enumerate(conditioning.works):
+        generator = None if steps == 1 else torch.Generator().manual_seed((seed + index) % 2**63)
+        shape = (1, model.config.latent_channels, *work.features.shape[-2:])
+        step = None if callback is None else lambda i, n, base=index * steps: callback(base + i, total)
+        out.append(schedule.sample(
+            lambda z, t, w=work: model.denoise(z, t, w.features, w.guess_latent), shape, schedule=model.config.schedule,
+            steps=steps, generator=generator, device=work.features.device, callback=step,
+        ))  # fmt: skip
+    return out
+
+
+@torch.no_grad()
+def decode(model: BlazeEdit, latents: list[Tensor]) -> list[Tensor]:
+    """Decodes latents to images [1, 3, hw, ww] in 0..1 at the working size of each picture."""
+    return [model.autoencoder.decode(z).clamp(0, 1) for z in latents]
+
+
+def remove(
+    model: BlazeEdit, image: Tensor, mask: Tensor, *, shadow: bool = True, texture: bool = True, grow: int = 0,
+    feather: int = 4, steps: int = 2, seed: int = 0, callback: Callback = None,
+) -> Edit:  # fmt: skip
+    """Removes what the mask covers, and the shadow that it casts. `changed` is the feathered mask ∪ that shadow."""
+    check_mask(image, mask, find_task("remove"))
+    mask = masks.fit(mask, *image.shape[-2:], batch=len(image))
+    mask = masks.grow(mask, grow) if grow else mask
+    conditioning = encode(model, image, mask, "remove", shadow=shadow)
+    decoded = decode(model, sample(model, conditioning, steps=steps, seed=seed, callback=callback))
+    return deliver(model, conditioning, decoded, feather=feather, texture=texture)
+
+
+def outpaint(
+    model: BlazeEdit, image: Tensor, *, left: int = 0, top: int = 0, right: int = 0, bottom: int = 0,
+    texture: bool = True, feather: int = 16, steps: int = 2, seed: int = 0, callback: Callback = None,
+) -> Edit:  # fmt: skip
+    """Continues a picture beyond its borders by so many pixels a side; its own pixels stay bit-identical."""
+    margins = {"left": left, "top": top, "right": right, "bottom": bottom}
+    negative = next((k for k, v in margins.items() if v < 0), None)
+    if negative:
+        raise EditError(f"The {negative} margin is {margins[negative]} px; use 0 or more.")
+    if not any(margins.values()):
+        return Edit(image.clone(), torch.zeros(len(image), *image.shape[-2:]))
+    canvas = F.pad(image, (left, right, top, bottom), value=BLANK)
+    mask = F.pad(torch.zeros(len(image), *image.shape[-2:]), (left, right, top, bottom), value=1.0)
+    conditioning = encode(model, canvas, mask, "outpaint")
+    decoded = decode(model, sample(model, conditioning, steps=steps, seed=seed, callback=callback))
+    return deliver(model, conditioning, decoded, feather=feather, texture=texture)
+
+
+def outpaint_margins(height: int, width: int, aspect: str, anchor: str = "center") -> tuple[int, int, int, int]:
+    """(left, top, right, bottom) of the smallest canvas of an aspect ratio such as "16:9" that holds the picture.
+
+    anchor says where the picture sits on it: center, left, right, top or bottom. EditError for other words.
+    """
+    try:
+        wide, high = (float(part) for part in aspect.replace("x", ":").split(":"))
+        ratio = wide / high
+    except (ValueError, ZeroDivisionError):
+        ratio = 0.0
+    if not 0.1 <= ratio <= 10:
+        raise EditError(f"The aspect ratio {aspect!r} is not like 16:9; give two numbers, at most 10 to 1.")
+    if anchor not in ("center", "left", "right", "top", "bottom"):
+        raise EditError(f"The anchor {anchor!r} is unknown; choose center, left, right, top or bottom.")
+    extra_width, extra_height = max(0, round(height * ratio) - width), max(0, round(width / ratio) - height)
+    left = {"left": 0, "right": extra_width}.get(anchor, extra_width // 2)
+    top = {"top": 0, "bottom": extra_height}.get(anchor, extra_height // 2)
+    return left, top, extra_width - left, extra_height - top
+
+
+@torch.no_grad()
+def tone(
+    model: BlazeEdit, image: Tensor, mask: Tensor | None = None, *, strength: float = 1.0, method: str = "default",
+    callback: Callback = None,
+) -> Edit:  # fmt: skip
+    """Corrects exposure, contrast and colour with one quadratic colour map per picture.
+
+    method: "default" (what the model card measured best), "network" (the tone head) or "stretch" (no network).
+    """
+    return maps.edit_by_map(image, mask, strength, lambda one: maps.tone(model, one, method), callback)
+
+
+@torch.no_grad()
+def relight(
+    model: BlazeEdit, image: Tensor, mask: Tensor | None = None, *, strength: float = 1.0, callback: Callback = None
+) -> Edit:
+    """Takes shadows and casts of light away with a smooth gain map in linear light."""
+    return maps.edit_by_map(image, mask, strength, lambda one: maps.relight(model, one), callback)
+
+
+def sticker(
+    model: BlazeEdit, image: Tensor, mask: Tensor, *, border: float = 0.03, shadow: bool = True, steps: int = 1,
+    seed: int = 0, callback: Callback = None,
+) -> Edit:  # fmt: skip
+    """Turns what the mask covers into a sticker: its colours by the network, a die-cut border of `border` times the
+    short side, and a drop shadow. Returns RGBA on a canvas that is grown for them; changed is its alpha."""
+    conditioning = encode(model, image, mask, "sticker")
+    decoded = decode(model, sample(model, conditioning, steps=steps, seed=seed, callback=callback))
+    return delivering.deliver_sticker(conditioning, decoded, border=border, shadow=shadow)
+
+
+def swap(model: BlazeEdit, image: Tensor, mask: Tensor | None, task: str, tau: float, *, seed: int = 0) -> Tensor:
+    """The joint network's edit with another task's τ; first guess, mask and delivery stay. Returns the image."""
+    conditioning = encode(model, image, mask, task, tau=tau)
+    return deliver(model, conditioning, decode(model, sample(model, conditioning, seed=seed))).image
+
+
+def guess_only(model: BlazeEdit, image: Tensor, mask: Tensor | None, task: str, **options) -> Edit:
+    """The first guess alone, delivered the same way: what the network has to beat."""
+    conditioning = encode(model, image, mask, task)
+    return deliver(model, conditioning, [work.guess for work in conditioning.works], **options)

@@ -1,0 +1,68 @@
+"""The small canvas on which the network works, cut from the user's picture, and what is needed to go back."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from .. import masks
+from ..image import resize
+from ..region import Crop, crop_around
+from .tasks import Task
+
+FILL_SIZE = 192  # longest side on which holes are filled: what the training crops taught
+STICKER_SIZE = 512
+MAP_SIZE = 256
+FILL_CONTEXT = 2.0  # side of the crop over the side of the hole: the hole is about a quarter of it
+SHADOW_CONTEXT = 3.6  # the object covers about 7 % of what the gain head sees, as in its training
+
+
+@dataclass
+class Work:
+    """One picture of a batch on its way through the network."""
+
+    image: Tensor  # [1, 3, h, w] at full size, its shadow already lifted for removal
+    original: Tensor  # [1, 3, h, w] as the user gave it
+    mask: Tensor  # [1, h, w] strength 0..1
+    small: Tensor  # [1, 3, hw, ww] what f_θ sees
+    small_mask: Tensor  # [1, hw, ww] of 0 and 1
+    guess: Tensor  # [1, 3, hw, ww]
+    guess_latent: Tensor | None
+    features: Tensor  # f_θ(x, τ·m)
+    crop: Crop | None = None
+    shadow: Tensor | None = None  # [1, h, w] where the shadow was lifted, 0 or 1
+
+
+@dataclass
+class Conditioning:
+    """What the encoder hands to the sampler, decoder and delivery: a task and one Work per picture."""
+
+    task: Task
+    works: list[Work] = field(default_factory=list)
+
+
+@dataclass
+class Edit:
+    """A finished edit. image: [b, 3, h, w] ([b, 4, h, w] for stickers); changed: [b, h, w], 0 where nothing moved."""
+
+    image: Tensor
+    changed: Tensor
+
+
+def fitted(height: int, width: int, longest: int, multiple: int = 8) -> tuple[int, int]:
+    """The size with the longer side at most `longest`, both sides multiples of `multiple`, aspect kept."""
+    scale = min(1.0, longest / max(height, width))
+    return tuple(max(multiple, round(side * scale / multiple) * multiple) for side in (height, width))
+
+
+def fill_canvas(image: Tensor, hole: Tensor, whole: bool) -> tuple[Tensor, Tensor, Crop | None]:
+    """The surroundings of a hole at working size: the crop around it, or the whole canvas for outpainting."""
+    crop = None
+    if not whole:
+        image, hole, crop = crop_around(image, hole, context=FILL_CONTEXT, multiple=8, minimum=64)
+    size = fitted(*image.shape[-2:], FILL_SIZE)
+    small_hole = masks.fit(hole, *size, mode="nearest")
+    small = resize(image, size) if size != image.shape[-2:] else image
+    if not torch.any(small_hole > 0):  # a hole thinner than a working pixel
+        small_hole = (resize(hole[:, None], size, mode="area")[:, 0] > 0).float()
+    return small, small_hole, crop

@@ -1,0 +1,49 @@
+"""Blurs that several edits share; all of them fixed convolutions and pools, so that they export to a phone."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def gaussian_kernel(sigma: float, *, device=None, dtype=torch.float32) -> Tensor:
+    """A normalised 1-D Gaussian out to 3 sigma."""
+    radius = max(1, math.ceil(3 * sigma))
+    x = torch.arange(-radius, radius + 1, device=device, dtype=dtype)
+    kernel = torch.exp(-(x**2) / (2 * sigma**2))
+    return kernel / kernel.sum()
+
+
+def gaussian_blur(x: Tensor, sigma: float, pad: str = "replicate") -> Tensor:
+    """Separable Gaussian of [b, c, h, w]; sigma in pixels, 0 returns x. pad: replicate or constant (zeros)."""
+    if sigma <= 0:
+        return x
+    kernel = gaussian_kernel(sigma, device=x.device, dtype=x.dtype)
+    radius, channels = len(kernel) // 2, x.shape[1]
+    x = F.pad(x, (radius, radius, radius, radius), mode=pad)
+    x = F.conv2d(x, kernel.view(1, 1, 1, -1).expand(channels, 1, 1, -1), groups=channels)
+    return F.conv2d(x, kernel.view(1, 1, -1, 1).expand(channels, 1, -1, 1), groups=channels)
+
+
+def masked_blur(x: Tensor, known: Tensor, sigma: float) -> Tensor:
+    """Normalised blur of [b, c, h, w] that sees only where known [b, 1, h, w] is 1; far inside the rest it is 0."""
+    weight = gaussian_blur(known, sigma)
+    return gaussian_blur(x * known, sigma) / weight.clamp_min(1e-4)
+
+
+def box_blur(x: Tensor, radius: int) -> Tensor:
+    """Mean over a square of side 2 · radius + 1, over what lies inside the picture."""
+    if radius < 1:
+        return x
+    side = 2 * radius + 1
+    pool = lambda v: F.avg_pool2d(v, (side, 1), 1, (radius, 0), count_include_pad=False)  # noqa: E731
+    return F.avg_pool2d(pool(x), (1, side), 1, (0, radius), count_include_pad=False)
+
+
+def guided_filter(guide: Tensor, x: Tensor, radius: int, eps: float) -> tuple[Tensor, Tensor]:
+    """Local affine model x ≈ a · guide + b (He et al., 2013). guide: [b, 1, h, w], x: [b, c, h, w]. Returns (a, b)."""
+    mean_g, mean_x = box_blur(guide, radius), box_blur(x, radius)
+    variance = box_blur(guide * guide, radius) - mean_g**2
+    slope = (box_blur(guide * x, radius) - mean_g * mean_x) / (variance + eps)
+    return box_blur(slope, radius), box_blur(mean_x - slope * mean_g, radius)

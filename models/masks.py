@@ -1,0 +1,99 @@
+"""Masks [b, h, w], float32 in 0..1, white (1) = edit; a grey value is strength."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .errors import EditError
+from .filters import gaussian_blur
+
+
+def grow(mask: Tensor, radius: int) -> Tensor:
+    """Dilates a mask by a disc of `radius` pixels, keeping its grey levels.
+
+    mask: [b, h, w], 0..1. Returns the same shape. EditError for a negative radius.
+    """
+    if radius < 0:
+        raise EditError(f"A mask cannot grow by {radius} pixels; use 0 or more, or shrink it.")
+    out, done = mask[:, None], 0
+    while done < radius:  # octagons of at most 8 px, one after the other, stay close to a disc and fast at any size
+        step = min(8, radius - done)
+        out = _dilate_disc(out, step)
+        done += step
+    return out[:, 0].clone() if radius == 0 else out[:, 0]
+
+
+def shrink(mask: Tensor, radius: int) -> Tensor:
+    """Erodes a mask by a disc of `radius` pixels. EditError for a negative radius."""
+    if radius < 0:
+        raise EditError(f"A mask cannot shrink by {radius} pixels; use 0 or more, or grow it.")
+    return 1 - grow(1 - mask, radius)
+
+
+def _dilate_disc(x: Tensor, radius: int) -> Tensor:
+    rows = []
+    for dy in range(-radius, radius + 1):
+        half = int((radius**2 - dy**2) ** 0.5 + 0.5)
+        wide = F.max_pool2d(x, (1, 2 * half + 1), 1, (0, half)) if half else x
+        rows.append(F.pad(wide, (0, 0, max(dy, 0), max(-dy, 0)))[..., max(-dy, 0) :, :][..., : x.shape[-2], :])
+    return torch.stack(rows).amax(0)
+
+
+def feather(mask: Tensor, radius: int) -> Tensor:
+    """Softens a mask outward: it keeps its value inside and falls to 0 within `radius` pixels around.
+
+    EditError for a negative radius.
+    """
+    if radius < 0:
+        raise EditError(f"A mask cannot be feathered by {radius} pixels; use 0 or more.")
+    if radius == 0:
+        return mask.clone()
+    wide = grow(mask, radius)
+    soft = gaussian_blur(grow(mask, (radius + 1) // 2)[:, None], radius / 3)[:, 0]
+    return torch.maximum(mask, torch.where(wide > 0, soft, torch.zeros_like(soft))).clamp(0, 1)
+
+
+def invert(mask: Tensor) -> Tensor:
+    """1 - mask."""
+    return 1 - mask
+
+
+def binarise(mask: Tensor, threshold: float = 0.0) -> Tensor:
+    """1 where the mask is above the threshold, else 0: what a network trained on τ · m sees."""
+    return (mask > threshold).to(mask.dtype)
+
+
+def strength(mask: Tensor, factor: float) -> Tensor:
+    """Scales a mask's strength. EditError for a factor outside 0..1."""
+    if not 0 <= factor <= 1:
+        raise EditError(f"The strength is {factor}; use a value from 0 to 1.")
+    return mask * factor
+
+
+def fit(mask: Tensor, height: int, width: int, batch: int | None = None, mode: str = "bilinear") -> Tensor:
+    """A mask that fits a picture: [h, w] or [b, h, w] of any size to [batch, height, width].
+
+    A single mask serves a whole batch. mode: bilinear keeps soft edges, nearest keeps 0 and 1. EditError for a batch
+    that does not fit and for NaN.
+    """
+    mask = (mask[None] if mask.ndim == 2 else mask).float()
+    if mask.ndim != 3:
+        raise EditError(f"A mask of shape {tuple(mask.shape)} is not [batch, height, width].")
+    if not bool(torch.isfinite(mask).all()):
+        raise EditError("The mask holds NaN or infinite values; check the node that made it.")
+    if batch is not None and mask.shape[0] not in (1, batch):
+        raise EditError(f"{mask.shape[0]} masks do not fit {batch} pictures; give one mask, or one per picture.")
+    if mask.shape[-2:] != (height, width):
+        options = {"mode": "nearest-exact"} if mode == "nearest" else {"mode": "bilinear", "antialias": True}
+        mask = F.interpolate(mask[:, None], size=(height, width), **options)[:, 0]
+    mask = mask.clamp(0, 1)
+    return mask if batch is None or mask.shape[0] == batch else mask.expand(batch, -1, -1)
+
+
+def bounding_box(mask: Tensor) -> tuple[int, int, int, int]:
+    """(top, left, bottom, right) of what is above 0 in any of [b, h, w], ends exclusive. EditError when empty."""
+    covered = (mask > 0).any(0)
+    rows, columns = covered.any(1).nonzero()[:, 0], covered.any(0).nonzero()[:, 0]
+    if len(rows) == 0:
+        raise EditError("The mask is empty (all black); paint the region to edit white.")
+    return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1

@@ -1,0 +1,143 @@
+"""Stage `distill`: two steps by distribution matching with an adversarial loss (DMD, DMD2; paper, section 3.3).
+
+Student, fake score and teacher are the same network. The adversary looks at decoded pixels: on latents, at this
+size, it makes tiles at the latent's pitch. Nothing is shipped that fails the lattice and autocorrelation gates.
+"""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...models.blazeedit.schedule import add_noise, x0_from_epsilon
+from .diffusion import FinetuneStage, x0_loss
+from .maps import region_psnr
+
+SHARES = {"remove": 0.5, "outpaint": 0.5}
+LATER_STEP = 0.5  # the second time of the two-step sampler
+
+
+class PatchCritic(nn.Module):
+    """A patch discriminator on pixels: four strided convolutions, one logit per 8x8 cell of the hole."""
+
+    def __init__(self, width: int = 48):
+        super().__init__()
+        self.net = nn.Sequential(
+            nn.Conv2d(4, width, 4, 2, 1), nn.LeakyReLU(0.2),
+            nn.Conv2d(width, 2 * width, 4, 2, 1), nn.LeakyReLU(0.2),
+            nn.Conv2d(2 * width, 2 * width, 4, 2, 1), nn.LeakyReLU(0.2),
+            nn.Conv2d(2 * width, 1, 3, 1, 1),
+        )  # fmt: skip
+
+    def forward(self, image: Tensor, mask: Tensor) -> Tensor:
+        """image: [b, 3, h, w], mask: [b, h, w]. Returns logits [b, h/8, w/8]."""
+        return self.net(torch.cat([image - 0.5, mask[:, None]], dim=1))[:, 0]
+
+
+class DistillStage(FinetuneStage):
+    """The student learns x0 from z_1 and from its own renoised first step; regression keeps it on the data."""
+
+    name = "distill"
+    roles = {"generator": (1.0, 2), "critic": (2.0, 1)}
+
+    def __init__(self, config, sources, store, *, dmd=0.25, adversarial=0.02, regression=1.0, shares=None):
+        super().__init__(config, sources, store, shares=shares or SHARES)
+        self.weights = {"dmd": dmd, "adversarial": adversarial, "regression": regression}
+        teacher = [copy.deepcopy(self.model.condition), copy.deepcopy(self.model.denoiser)]
+        self.teacher = nn.ModuleList(teacher).requires_grad_(False)
+        self.fake = copy.deepcopy(self.model.denoiser)
+        self.critic = PatchCritic()
+        for part in ("condition", "denoiser"):
+            store.load_part(f"distilled_{part}", getattr(self.model, part))
+
+    def parts(self):
+        return {"distilled_condition": self.model.condition, "distilled_denoiser": self.model.denoiser}
+
+    def role_parameters(self, role):
+        modules = [self.model.condition, self.model.denoiser] if role == "generator" else [self.fake, self.critic]
+        return [p for m in modules for p in m.parameters()]
+
+    def score(self, denoiser: nn.Module, features: Tensor, noisy: Tensor, t: Tensor, base: Tensor | None) -> Tensor:
+        """x0 by a network that shares the student's wiring."""
+        out = denoiser(torch.cat([noisy, features] + ([] if base is None else [base]), dim=1), t).float()
+        if base is not None:
+            out = out + base
+        if self.model.config.prediction == "epsilon":
+            out = x0_from_epsilon(self.model.config.schedule, noisy, out, t)
+        return out
+
+    def student(self, features: Tensor, base: Tensor | None, shape: torch.Size, device) -> tuple[Tensor, Tensor]:
+        """x0 at a random one of the two steps, the first of them without gradient. Returns it and its time."""
+        ones = torch.ones(shape[0], device=device)
+        noise = torch.randn(shape, device=device)
+        first = add_noise(self.model.config.schedule, torch.zeros(shape, device=device), noise, ones)
+        if torch.rand(()) < 0.5:
+            return self.score(self.model.denoiser, features, first, ones, base), ones
+        with torch.no_grad():
+            clean = self.score(self.model.denoiser, features, first, ones, base)
+        t = LATER_STEP * ones
+        noisy = add_noise(self.model.config.schedule, clean, torch.randn_like(clean), t)
+        return self.score(self.model.denoiser, features, noisy, t, base), t
+
+    def forward(self, role, x, mask, y, tau, guess):
+        base = self.guess_latent(guess)
+        clean = self.encode(y)
+        with torch.set_grad_enabled(role == "generator"):
+            features = self.model.features(x, mask, tau)
+            made, _ = self.student(features, base, clean.shape, x.device)
+        if role == "critic":
+            return self.critic_loss(made, clean, x, mask, y, tau, base)
+        return self.generator_loss(made, clean, x, mask, tau, base)
+
+    def critic_loss(self, made, clean, x, mask, y, tau, base):
+        """The fake score follows the student's distribution; the patch critic tells decoded fills from photographs."""
+        features = self.teacher[0](torch.cat([x - 0.5, (mask * tau[:, None, None])[:, None]], dim=1))
+        t = 0.05 + 0.9 * torch.rand(len(x), device=x.device)
+        noisy = add_noise(self.model.config.schedule, made, torch.randn_like(made), t)
+        score = (self.score(self.fake, features, noisy, t, base) - made).square().mean()
+        with torch.no_grad():
+            real, fake = (self.paste(z, mask, y) for z in (clean, made))
+        cells = F.max_pool2d(mask[:, None], 8)[:, 0]
+        hinge = F.relu(1 - self.critic(real, mask)) + F.relu(1 + self.critic(fake, mask))
+        adversary = (hinge * cells).sum() / cells.sum().clamp_min(1)
+        return {"loss": score + adversary, "score": score, "adversary": adversary}
+
+    def generator_loss(self, made, clean, x, mask, tau, base):
+        with torch.no_grad():
+            features = self.teacher[0](torch.cat([x - 0.5, (mask * tau[:, None, None])[:, None]], dim=1))
+            t = 0.1 + 0.85 * torch.rand(len(x), device=x.device)
+            noisy = add_noise(self.model.config.schedule, made, torch.randn_like(made), t)
+            real = self.score(self.teacher[1], features, noisy, t, base)
+            fake = self.score(self.fake, features, noisy, t, base)
+            direction = (fake - real) / (made - real).abs().mean((1, 2, 3), keepdim=True).clamp_min(1e-3)
+        cells = F.adaptive_avg_pool2d(mask[:, None], made.shape[-2:])
+        matching = 0.5 * (cells * (made - (made - direction).detach()).square()).sum() / cells.sum().clamp_min(1)
+        matching = matching / made.shape[1]
+        weight = F.max_pool2d(mask[:, None], 8)[:, 0]
+        logits = self.critic(self.paste(made, mask, x), mask)
+        adversarial = -(logits * weight).sum() / weight.sum().clamp_min(1)
+        regression = x0_loss(made - clean, mask, self.model.autoencoder.std)
+        terms = {"dmd": matching, "adversarial": adversarial, "regression": regression}
+        return {"loss": sum(self.weights[k] * v for k, v in terms.items()), **terms}
+
+    def paste(self, latent: Tensor, mask: Tensor, image: Tensor) -> Tensor:
+        """The decoded hole in its surroundings: what a person sees."""
+        out = self.model.autoencoder.decode(latent).float()
+        return torch.where(mask[:, None] > 0, out, image)
+
+    def validate(self):
+        from ...benchmarks.measures import gradient_ratio, lattice_ratio
+
+        device = self.model.autoencoder.mean.device
+        out, self.last = {}, []
+        for name, held in self.held.items():
+            x, mask, y, tau, guess = (t.to(device) for t in held)
+            for steps in (1, 2):
+                made = self.model.autoencoder.decode(self.rollout(x, mask, tau, guess, steps=steps)).float().clamp(0, 1)
+                out[f"{name}_{steps}"] = (region_psnr(made, y, mask) - region_psnr(guess, y, mask)).mean().item()
+                pairs = [(m[None], t[None], h[None]) for m, t, h in zip(made, y, mask, strict=True)]
+                out[f"{name}_{steps}_gradient"] = sum(float(gradient_ratio(*p)) for p in pairs) / len(pairs)
+                out[f"{name}_{steps}_lattice"] = sum(float(lattice_ratio(m, h)) for m, _, h in pairs) / len(pairs)
+            self.last += [t[:8].cpu() for t in (x, guess, made, y)]
+        return {**out, "score": -sum(out[f"{n}_2"] for n in self.held)}

@@ -1,0 +1,258 @@
+"""The training loop that every stage shares: accelerate, EMA, resuming, wall-clock budget, logs and sample sheets."""
+
+import json
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .store import Store
+
+
+@dataclass
+class Options:
+    """What a run may spend and how it learns; times in minutes of wall clock of this run."""
+
+    minutes: float = 10.0
+    steps: int | None = None  # stop at this optimiser step whatever the clock says
+    batch: int = 16
+    size: int = 128
+    lr: float = 5e-4
+    warmup: int = 100
+    decay: float = 0.0  # share of the budget, at its end, over which the rate falls to a twentieth
+    weight_decay: float = 0.01
+    ema: float = 0.998
+    precision: str = "auto"  # "auto" | "bf16" | "fp32"
+    save_every: float = 5.0
+    validate_every: float = 5.0
+    seed: int = 0
+    keep_best: bool = False  # save weights only when the validation measure improved (early stopping)
+
+
+class Stage(nn.Module):
+    """One recipe: what is trained, on what, with which loss. The loop does the rest.
+
+    `parts` maps the names under which EMA weights are saved to trainable modules; `forward(role, *batch)` returns
+    the losses of a role with the total under "loss". `roles` holds an optimiser's learning-rate factor and period each.
+    """
+
+    name = "stage"
+    roles: dict[str, tuple[float, int]] = {"main": (1.0, 1)}
+    better = "lower"  # of validate()["score"]
+
+    def parts(self) -> dict[str, nn.Module]:
+        raise NotImplementedError
+
+    def role_parameters(self, role: str) -> list[nn.Parameter]:
+        return [p for module in self.parts().values() for p in module.parameters() if p.requires_grad]
+
+    def batch(self, rng: np.random.Generator, count: int, size: int) -> tuple[Tensor, ...]:
+        raise NotImplementedError
+
+    def validate(self) -> dict[str, float]:
+        return {}
+
+    def sheet(self) -> np.ndarray | None:
+        """A picture [h, w, 3] uint8 of samples, or None."""
+        return None
+
+
+class Ema:
+    """Exponential moving averages of modules' weights, with the warm-up of (1 + n) / (10 + n)."""
+
+    def __init__(self, modules: dict[str, nn.Module], decay: float):
+        self.modules, self.decay, self.updates = modules, decay, 0
+        self.shadow = {n: {k: v.detach().clone() for k, v in m.state_dict().items()} for n, m in modules.items()}
+
+    @torch.no_grad()
+    def update(self) -> None:
+        self.updates += 1
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        for name, module in self.modules.items():
+            for key, value in module.state_dict().items():
+                kept = self.shadow[name][key]
+                if value.is_floating_point():
+                    kept.lerp_(value.to(kept.dtype), 1 - decay)
+                else:
+                    kept.copy_(value)
+
+    def swap(self) -> None:
+        """Exchanges the live weights with the averages; call again to change back."""
+        for name, module in self.modules.items():
+            live = {k: v.detach().clone() for k, v in module.state_dict().items()}
+            module.load_state_dict(self.shadow[name])
+            self.shadow[name] = live
+
+
+def learning_rate(step: int, used: float, options: Options) -> float:
+    """Warm-up, constant, then a linear decay over the last share of the budget. used: 0..1. Returns a factor."""
+    factor = min(1.0, (step + 1) / max(options.warmup, 1))
+    if options.decay and used > 1 - options.decay:
+        factor *= max(0.05, (1 - used) / options.decay)
+    return factor
+
+
+def choose_precision(name: str, device: torch.device) -> str:
+    """"bf16" where the hardware multiplies it natively, else "no" (accelerate's words)."""
+    if name != "auto":
+        return {"bf16": "bf16", "fp32": "no"}[name]
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported() else "no"
+    native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    return "bf16" if device.type == "cpu" and native() else "no"
+
+
+def run(stage: Stage, store: Store, options: Options) -> dict:
+    """Trains until the minutes or steps are used up, resuming what `store` holds. Returns the last summary.
+
+    Ctrl-C saves and stops. Every weight file is written whole; the newest state is never lost.
+    """
+    return _Run(stage, store, options).go()
+
+
+class _Run:
+    def __init__(self, stage: Stage, store: Store, options: Options):
+        from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
+
+        self.stage, self.store, self.options = stage, store, options
+        self.accelerator = Accelerator(
+            mixed_precision=choose_precision(options.precision, PartialState().device),
+            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+        )
+        self.main = self.accelerator.is_main_process
+        stage.to(self.accelerator.device)
+        self.ema = Ema(stage.parts(), options.ema)
+        self.optimizers = {role: self._optimizer(role, factor) for role, (factor, _) in stage.roles.items()}
+        self.step, self.best, self.last = 0, None, {}
+        self._resume()
+        rank = self.accelerator.process_index
+        self.rng = np.random.default_rng([options.seed, self.step, rank])
+        torch.manual_seed(hash((options.seed, self.step, rank)) % 2**31)
+        self.wrapped = self.accelerator.prepare(stage)
+        self.optimizers = {role: self.accelerator.prepare(o) for role, o in self.optimizers.items()}
+
+    def _optimizer(self, role: str, factor: float) -> torch.optim.Optimizer:
+        o = self.options
+        parameters = self.stage.role_parameters(role)
+        return torch.optim.AdamW(parameters, lr=o.lr * factor, betas=(0.9, 0.99), weight_decay=o.weight_decay)
+
+    def _resume(self) -> None:
+        state = self.store.load_state(self.stage.name)
+        if state is None:
+            return
+        self.stage.load_state_dict(state["stage"])
+        for role, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][role])
+        for name, shadow in state["ema"].items():
+            for key, value in shadow.items():
+                self.ema.shadow[name][key].copy_(value)
+        self.step, self.best, self.ema.updates = state["step"], state["best"], state["step"]
+
+    def go(self) -> dict:
+        from tqdm import tqdm
+
+        o, start = self.options, time.monotonic()
+        saved = validated = start
+        bar = tqdm(desc=self.stage.name, unit="step", initial=self.step, disable=not self.main, mininterval=2)
+        try:
+            while True:
+                used = (time.monotonic() - start) / (60 * o.minutes)
+                if used >= 1 or (o.steps is not None and self.step >= o.steps):
+                    break
+                if o.steps is not None:
+                    used = max(used, self.step / o.steps)
+                losses = self._train_step(used)
+                bar.update(1)
+                if self.step % 20 == 0 or self.step <= 1:
+                    self._log({"step": self.step, "seconds": round(time.monotonic() - start, 1), **losses})
+                    bar.set_postfix({k: f"{v:.4f}" for k, v in losses.items()})
+                if time.monotonic() - validated > 60 * o.validate_every:
+                    self._validate()
+                    validated = time.monotonic()
+                if time.monotonic() - saved > 60 * o.save_every:
+                    self._save()
+                    saved = time.monotonic()
+        except KeyboardInterrupt:
+            bar.write("Stopped by Ctrl-C; saving.")
+        bar.close()
+        self._validate()
+        self._save()
+        return self.last
+
+    def _train_step(self, used: float) -> dict[str, float]:
+        o, out = self.options, {}
+        factor = learning_rate(self.step, used, o)
+        batch = tuple(t.to(self.accelerator.device) for t in self.stage.batch(self.rng, o.batch, o.size))
+        for role, (scale, every) in self.stage.roles.items():
+            if self.step % every:
+                continue
+            optimizer = self.optimizers[role]
+            for group in optimizer.param_groups:
+                group["lr"] = o.lr * scale * factor
+            losses = self.wrapped(role, *batch)
+            optimizer.zero_grad(set_to_none=True)
+            self.accelerator.backward(losses["loss"])
+            norm = self.accelerator.clip_grad_norm_(self.stage.role_parameters(role), 1.0)
+            if math.isfinite(float(norm)):
+                optimizer.step()
+            prefix = "" if role == "main" else f"{role}_"
+            out.update({prefix + k: float(v.detach()) for k, v in losses.items()})
+        self.ema.update()
+        self.step += 1
+        return out
+
+    def _validate(self) -> None:
+        if not self.main:
+            return
+        self.ema.swap()
+        was_training = self.stage.training
+        self.stage.eval()
+        with torch.no_grad(), self.accelerator.autocast():
+            measures = self.stage.validate()
+            picture = self.stage.sheet()
+        self.stage.train(was_training)
+        if measures:
+            self._log({"step": self.step, **{f"validation_{k}": round(v, 4) for k, v in measures.items()}})
+            self.last = {"step": self.step, **measures}
+            self._keep_best(measures)
+        self.ema.swap()
+        if picture is not None:
+            _save_picture(self.store.stage(self.stage.name) / f"sheet_{self.step:06d}.jpg", picture)
+
+    def _keep_best(self, measures: dict[str, float]) -> None:
+        score = measures.get("score")
+        if not self.options.keep_best or score is None:
+            return
+        sign = 1 if self.stage.better == "lower" else -1
+        if self.best is None or sign * score < sign * self.best:
+            self.best = score
+            for name, module in self.stage.parts().items():  # the averages are live here
+                self.store.save_part(name, module.state_dict())
+
+    def _save(self) -> None:
+        if not self.main:
+            return
+        self.store.save_state(self.stage.name, {
+            "stage": self.stage.state_dict(),
+            "optimizers": {role: o.state_dict() for role, o in self.optimizers.items()},
+            "ema": self.ema.shadow, "step": self.step, "best": self.best,
+        })  # fmt: skip
+        if not self.options.keep_best:
+            for name, shadow in self.ema.shadow.items():
+                self.store.save_part(name, shadow)
+
+    def _log(self, row: dict) -> None:
+        if self.main:
+            path = self.store.stage(self.stage.name) / "log.jsonl"
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({k: round(v, 6) if isinstance(v, float) else v for k, v in row.items()}) + "\n")
+
+
+def _save_picture(path: Path, picture: np.ndarray) -> None:
+    from PIL import Image
+
+    Image.fromarray(picture).save(path, quality=88)
