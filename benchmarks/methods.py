@@ -1,7 +1,7 @@
 """Runs the project's own edits on scored triplets: the very functions of the pipeline that the nodes call.
 
-What the pipeline may lack while the project grows (`swap`, `first_guess`, steps of an undistilled model) is asked
-for by name and left out of the table when it is absent; a bar that needs it then says "not measured".
+The classical first guess goes through `guess_only`, other tasks' τ through `swap`; a bar whose model was not given
+(an undistilled one, a full decoder) says "not measured".
 """
 
 from dataclasses import dataclass, replace
@@ -73,14 +73,7 @@ def tone_network(kit: Kit, triplet: Triplet) -> Result:
 
 def first_guess(kit: Kit, triplet: Triplet) -> Result:
     """The classical first guess alone, through the same delivery as the network's result."""
-    p, x, mask = kit.pipeline, planes(triplet.x), mask_of(triplet)
-    if hasattr(p, "first_guess"):
-        edit = p.first_guess(kit.model, x, mask, triplet.task)
-    elif triplet.task == "tone":
-        edit = p.tone(kit.model, x, method="stretch")
-    else:
-        conditioning = p.encode(kit.model, x, mask, triplet.task)
-        edit = p.deliver(kit.model, conditioning, conditioning.guess)
+    edit = kit.pipeline.guess_only(kit.model, planes(triplet.x), mask_of(triplet), triplet.task)
     return _sticker(edit.image, triplet) if triplet.task == "sticker" else _result(edit)
 
 

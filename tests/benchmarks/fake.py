@@ -74,6 +74,13 @@ def sticker(model, image, mask, *, seed=0):
     return _edit(F.pad(torch.cat([rgb, border], 1), (4, 4, 4, 4)), mask)
 
 
+def guess_only(model, image, mask, task):
+    if task in ("tone", "relight"):
+        return tone(model, image, method="stretch")
+    conditioning = encode(model, image, mask, task)
+    return deliver(model, conditioning, conditioning.guess)
+
+
 def encode(model, image, mask, task):
     return SimpleNamespace(image=image, mask=mask, task=task, guess=_filled(image, mask))
 
@@ -103,7 +110,7 @@ def pipeline(**changes):
     """The functions above as one object; a change of None takes one away."""
     known = {
         f.__name__: f
-        for f in (remove, outpaint, tone, relight, sticker, encode, sample, decode, deliver, swap)
+        for f in (remove, outpaint, tone, relight, sticker, guess_only, encode, sample, decode, deliver, swap)
     }
     return SimpleNamespace(**{k: v for k, v in (known | changes).items() if v is not None})
 
