@@ -111,8 +111,17 @@ def luminance_stretch(triplet):
 
 
 def partial_stretch(triplet, weight=PARTIAL):
-    """A constant part of the way from the input to its luminance stretch."""
-    return (triplet.x + weight * (luminance_stretch(triplet) - triplet.x)).astype(np.float32)
+    """A constant part of the way from the input to its luminance stretch.
+
+    By the pack's own stretch, whose percentiles come from a histogram: where the constant is what ships, the bar
+    compares it with itself and not with another rounding of it.
+    """
+    import torch
+
+    from ..models.blazeedit.guess import partial_stretch as stretch
+
+    image = torch.from_numpy(triplet.x.transpose(2, 0, 1).copy())[None]
+    return np.ascontiguousarray(stretch(image, float(weight))[0].permute(1, 2, 0).numpy())
 
 
 def clahe(triplet):

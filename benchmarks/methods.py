@@ -72,8 +72,16 @@ def tone_network(kit: Kit, triplet: Triplet) -> Result:
 
 
 def first_guess(kit: Kit, triplet: Triplet) -> Result:
-    """The classical first guess alone, through the same delivery as the network's result."""
-    edit = kit.pipeline.guess_only(kit.model, planes(triplet.x), mask_of(triplet), triplet.task)
+    """The classical first guess alone, through the same delivery as the network's result.
+
+    Tone's is a stretch of the whole picture and relighting's the picture itself: neither needs a map to be fitted.
+    """
+    p, x = kit.pipeline, planes(triplet.x)
+    if triplet.task == "relight":
+        return Result(triplet.x)
+    if triplet.task == "tone":
+        return _result(p.tone(kit.model, x, method="stretch"))
+    edit = p.guess_only(kit.model, x, mask_of(triplet), triplet.task)
     return _sticker(edit.image, triplet) if triplet.task == "sticker" else _result(edit)
 
 

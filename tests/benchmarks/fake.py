@@ -75,8 +75,6 @@ def sticker(model, image, mask, *, seed=0):
 
 
 def guess_only(model, image, mask, task):
-    if task in ("tone", "relight"):
-        return tone(model, image, method="stretch")
     conditioning = encode(model, image, mask, task)
     return deliver(model, conditioning, conditioning.guess)
 
