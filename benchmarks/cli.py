@@ -1,0 +1,209 @@
+"""`python . bench quality|speed|parity`: the tables that anyone can rerun."""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+from ..models.errors import EditError
+
+DESCRIPTION = """Measures what this pack does, on your machine.
+
+  quality   edits photographs whose right answer is known, against every classical method
+  speed     seconds, memory and fraction of the machine's peak, beside Stable Diffusion's own parts
+  parity    recomputes recorded outputs of the official code of each system
+"""
+QUALITY = """Scores the delivered edits of the shipped model on crops of 256 px, always the same ones.
+
+Every "must" and "aim" is printed with its value, and for a must the value of each photograph.
+The exit status is 1 when a must falls short. Examples:
+
+  python . bench quality                                       the five held-out photographs, a few minutes
+  python . bench quality --photos ~/Pictures --tasks tone      your own photographs, one task
+  python . bench quality --json rows.json --sheet sheet.jpg    every measured value, and pictures to look at
+"""
+SPEED = """Times the edits of the small model, a 12-megapixel photograph, and the paper-sized model beside
+Stable Diffusion 1.5's own networks (random weights, nothing is downloaded), all interleaved in one run.
+
+  python . bench speed                    the whole table: minutes, and about 6 GB of memory
+  python . bench speed --quick            the same code on tiny sizes, to see that it runs
+  python . bench speed --only edit,large  some parts: edit, large, parts, paper
+"""
+PARITY = """Compares this pack with recorded outputs of the official code.
+
+  python . bench parity tests/fixtures           a folder of families
+  python . bench parity tests/fixtures/kontext   one family
+
+One line per checked quantity; the last line is the summary. Exit status 1 when anything differs, when a file
+cannot be read, and when no case was checked at all.
+"""
+
+
+def main(argv: list[str]) -> int:
+    """Runs one benchmark. Returns the exit status: 0, or 1 when something falls short or cannot be done."""
+    options = parser().parse_args(argv)
+    try:
+        _check_output(options.json)
+        return {"quality": quality, "speed": speed, "parity": parity}[options.table](options)
+    except EditError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("bench: stopped.", file=sys.stderr)
+        return 130
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of all three tables."""
+    raw = argparse.RawDescriptionHelpFormatter
+    top = argparse.ArgumentParser("python . bench", description=DESCRIPTION, formatter_class=raw)
+    tables = top.add_subparsers(dest="table", required=True, metavar="quality|speed|parity")
+
+    one = tables.add_parser(
+        "quality", help="pictures against their truth", description=QUALITY, formatter_class=raw
+    )
+    one.add_argument(
+        "--photos", type=Path, metavar="DIR", help="JPEG or PNG photographs (default: five held-out ones)"
+    )
+    one.add_argument(
+        "--cutouts", type=Path, metavar="DIR", help="RGBA objects (default: rendered, never trained on)"
+    )
+    one.add_argument(
+        "--tasks", default="all", help="some of remove,outpaint,tone,relight,sticker (default: all)"
+    )
+    one.add_argument("--crops", type=_positive, default=3, metavar="N", help="crops a photograph (default 3)")
+    one.add_argument("--limit", type=_positive, metavar="N", help="only the first N photographs")
+    one.add_argument("--sheet", type=Path, metavar="FILE.jpg", help="input | mask | baseline | ours | truth")
+    one.add_argument(
+        "--weights", type=Path, metavar="DIR", help="another BlazeEdit folder than the shipped one"
+    )
+    one.add_argument(
+        "--undistilled", type=Path, metavar="DIR", help="the same model before distillation (one aim)"
+    )
+    one.add_argument(
+        "--full-decoder", type=Path, metavar="FILE", help="safetensors of the full autoencoder (one aim)"
+    )
+
+    two = tables.add_parser("speed", help="seconds and memory", description=SPEED, formatter_class=raw)
+    two.add_argument("--quick", action="store_true", help="tiny sizes: checks the code, not the machine")
+    two.add_argument("--only", default="edit,large,parts,paper", help="some of edit,large,parts,paper")
+    two.add_argument(
+        "--repeats", type=_positive, default=3, metavar="N", help="interleaved rounds (default 3)"
+    )
+    two.add_argument("--threads", type=_positive, metavar="N", help="torch threads (default: torch's own)")
+    two.add_argument(
+        "--weights", type=Path, metavar="DIR", help="another BlazeEdit folder than the shipped one"
+    )
+
+    three = tables.add_parser(
+        "parity", help="the official code's numbers", description=PARITY, formatter_class=raw
+    )
+    three.add_argument(
+        "folder", type=Path, metavar="DIR", help="one family's folder, or a folder of families"
+    )
+    for table in (one, two, three):
+        table.add_argument("--json", type=Path, metavar="FILE", help="write what was measured as JSON")
+    return top
+
+
+def quality(options) -> int:
+    """Scores, prints, writes; 1 when a must falls short."""
+    from . import bars, report
+    from . import quality as table
+    from . import triplets as data
+
+    tasks = _chosen(options.tasks, table.TASKS)
+    sources = data.photographs(options.photos, options.limit)
+    stream = data.triplets(sources, data.Objects(options.cutouts), tasks, options.crops)
+    total = len(sources) * options.crops * len(tasks)
+    rows, tiles = table.run(_kit(options), stream, tasks, total)
+    _write(options.json, rows)
+    if options.sheet:
+        report.sheet(tiles, options.sheet)
+    measured = bars.Table(rows)
+    verdicts = bars.evaluate(measured, [*tasks, "autoencoder"])
+    print("\n".join(report.lines(measured, verdicts)))
+    return int(any(v.kind == "must" and not v.ok for v in verdicts))
+
+
+def speed(options) -> int:
+    """Times, prints, writes; 1 when a must falls short."""
+    from . import speed as table
+
+    parts = _chosen(options.only, table.PARTS)
+    rows = table.run(parts, quick=options.quick, repeats=options.repeats, threads=options.threads,
+                     weights=options.weights)  # fmt: skip
+    _write(options.json, rows)
+    print("\n".join(table.lines(rows)))
+    return int(not options.quick and any(row["kind"] == "must" and not row["ok"] for row in rows))
+
+
+def parity(options) -> int:
+    """Compares, prints, writes; 1 on a failure and when nothing was checked."""
+    from . import parity as table
+
+    return table.run(options.folder, lambda rows: _write(options.json, rows))
+
+
+def _kit(options):
+    """The pipeline and its models."""
+    from ..models.blazeedit import checkpoint, pipeline
+    from .methods import Kit
+
+    kit = Kit(pipeline, checkpoint.load(options.weights))
+    if options.undistilled:
+        kit.undistilled = checkpoint.load(options.undistilled)
+    if options.full_decoder:
+        kit.full_decoder = _full_autoencoder(kit.model.config, options.full_decoder)
+    return kit
+
+
+def _full_autoencoder(config, path):
+    """The autoencoder with the full decoder that the light one was trained to replace."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    from ..models.blazeedit.model import BlazeEdit
+
+    coder = BlazeEdit(config, light=False).autoencoder
+    try:
+        coder.load_state_dict(load_file(path))
+    except (OSError, RuntimeError, SafetensorError) as error:
+        reason = str(error).splitlines()[0]
+        raise EditError(f"{path} is not the full autoencoder of {config.name} ({reason}).") from None
+    return coder.requires_grad_(False).eval()
+
+
+def _chosen(text: str, known) -> list[str]:
+    if text == "all":
+        return list(known)
+    names = [name.strip() for name in text.replace(" ", ",").split(",") if name.strip()]
+    for name in names:
+        if name not in known:
+            raise EditError(f"There is no {name!r} to measure; choose from {', '.join(known)}.")
+    if not names:
+        raise EditError(f"Nothing was chosen to measure; name some of {', '.join(known)}.")
+    return [name for name in known if name in names]
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is too few; use 1 or more")
+    return number
+
+
+def _check_output(path: Path | None) -> None:
+    """Minutes of measuring should not end in a folder that cannot be written."""
+    if path and not (path.parent.is_dir() and os.access(path.parent, os.W_OK)):
+        raise EditError(f"{path} cannot be written: {path.parent} is no folder that this user may write to.")
+
+
+def _write(path: Path | None, rows) -> None:
+    """Writes JSON, whole or not at all."""
+    if path is None:
+        return
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(rows, indent=0) + "\n", encoding="utf-8")
+    os.replace(part, path)

@@ -1,0 +1,82 @@
+"""The speed table on tiny sizes: that its arithmetic and its rows are right, not how fast this machine is."""
+
+import pytest
+import torch
+
+from editkit.benchmarks import cli, large_photo, speed, stable_diffusion, timing
+from editkit.models.errors import EditError
+
+
+def test_edits_of_a_fake_pipeline_beside_a_tiny_vae(fake):
+    rows = speed.run(["edit"], quick=True, kit=(fake.pipeline(), fake.model()))
+    musts = [r for r in rows if r["kind"] == "must"]
+    assert len(musts) == 10
+    assert {r["limit"] for r in musts} == {1.0, 0.04}
+    assert speed.lines(rows)[-1].endswith("aims reached")
+
+
+def test_a_row_that_falls_short_says_so():
+    rows = speed.row("paper", "faster", 7.0, "x", must=5.0, aim=8.0, at_most=False)
+    assert [r["ok"] for r in rows] == [True, False]
+    assert speed.lines(rows)[-1] == "1 of 1 musts met, 0 short; 0 of 1 aims reached"
+    assert speed.row("p", "w", 1.0, "s")[0]["ok"] is None
+
+
+def test_stable_diffusions_own_shapes_without_download():
+    vae, unet = stable_diffusion.vae(quick=True), stable_diffusion.unet(quick=True)
+    jobs = stable_diffusion.jobs(vae, unet, 64)
+    with torch.inference_mode():
+        assert jobs["sd15 vae decode"]().shape == (1, 3, 64, 64)
+        assert jobs["sd15 u-net step, guided"]().shape == (2, 4, 8, 8)
+        assert torch.isfinite(jobs["sd15 u-net step"]()).all()
+
+
+def test_the_ratio_of_the_paper_counts_encode_steps_and_decode():
+    seconds = {"195m edit, 2 steps": [2.0], "sd15 vae encode": [1.0], "sd15 vae decode": [3.0],
+               "sd15 u-net step": [4.0], "sd15 u-net step, guided": [8.0]}  # fmt: skip
+    found = {r["what"]: r for r in speed.paper_rows(seconds)}
+    assert found["195m edit is faster by, with guidance"]["value"] == pytest.approx((1 + 4 * 8 + 3) / 2)
+    assert found["195m edit is faster by, without guidance"]["value"] == pytest.approx((1 + 4 * 4 + 3) / 2)
+
+
+def test_interleaving_runs_every_job_in_every_round():
+    calls = []
+    jobs = {"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}
+    seconds = timing.interleaved(jobs, 2)
+    assert "".join(calls) == "baabba"
+    assert {k: len(v) for k, v in seconds.items()} == {"a": 2, "b": 2}
+
+
+def test_operations_count_a_multiply_add_as_two():
+    a = torch.randn(8, 16)
+    assert timing.operations(lambda: a @ a.T) == 2 * 8 * 8 * 16
+    q = torch.randn(1, 2, 16, 8)
+    work = timing.operations(lambda: torch.nn.functional.scaled_dot_product_attention(q, q, q))
+    assert work == 2 * (2 * 2 * 16 * 16 * 8)  # q·k and weights·v, two heads
+
+
+def test_a_large_photograph_is_edited_by_every_task(fake):
+    for task in speed.TASKS:
+        assert large_photo.edit(fake.pipeline(), fake.model(), task, 48, 64) > 0
+    assert 0 < large_photo.resident_bytes() <= large_photo.peak_bytes()
+
+
+def test_a_child_that_fails_is_reported_in_one_sentence(tmp_path):
+    with pytest.raises(EditError, match="failed: "):
+        large_photo.measure("tone", (96, 128), tmp_path / "no weights here")
+
+
+def test_unknown_choices_are_refused_before_anything_runs(capsys, tmp_path):
+    assert cli.main(["speed", "--only", "warp"]) == 1
+    assert "choose from edit, large, parts, paper" in capsys.readouterr().err
+    assert cli.main(["speed", "--json", str(tmp_path / "no" / "x.json")]) == 1
+    with pytest.raises(SystemExit):
+        cli.main(["quality", "--crops", "0"])
+
+
+@pytest.mark.parametrize("table", ["quality", "speed", "parity"])
+def test_help_teaches_with_examples(table, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main([table, "--help"])
+    assert stop.value.code == 0
+    assert f"python . bench {table} " in capsys.readouterr().out
