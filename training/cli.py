@@ -36,6 +36,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--register", metavar="NAME=TAU", help="finetune: a sixth task with a τ of its own")
     p.add_argument("--state", default="train", help="where the training keeps its state (default: ./train)")
     p.add_argument("--out", help="export: the folder to write (default: the state's own)")
+    p.add_argument("--undistilled", action="store_true", help="export: leave the distilled weights out")
     p.add_argument("--minutes", type=float, default=10.0, help="wall clock of this run (default 10)")
     p.add_argument("--steps", type=int, help="stop at this optimiser step, counted from the very first run")
     p.add_argument("--batch", type=int, help="pictures per step")

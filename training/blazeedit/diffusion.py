@@ -20,6 +20,7 @@ from .store import Store
 
 SHARES = {"remove": 0.30, "outpaint": 0.26, "tone": 0.14, "relight": 0.12, "sticker": 0.18}
 HOLE_WEIGHT, REST_WEIGHT = 3.7, 0.7  # x0-prediction: the hole is what reaches the user, the rest is pasted
+HOLE_SHARE = (0.08, 0.28)  # of the crop around a hole: at inference it is about a quarter
 MIXED_GUESS = 0.3  # share of tone and relight pairs with the other's first guess: τ alone must tell the task
 
 
@@ -130,8 +131,8 @@ class FinetuneStage(DiffusionStage):
         super().__init__(config, sources, store)
         self.shares = shares or SHARES
         self.taus = taus or {name: TASKS[name].tau for name in self.shares}
-        self.triplets = sources.triplets(tone_identity=0.1, relight_identity=0.2)
-        held, rng = sources.held_triplets(), np.random.default_rng(8)
+        self.triplets = sources.triplets(tone_identity=0.1, relight_identity=0.2, removal_share=HOLE_SHARE)
+        held, rng = sources.held_triplets(removal_share=HOLE_SHARE), np.random.default_rng(8)
         self.held = {name: self.task_batch(name, rng, 24, 128, held, mixed=0.0) for name in self.shares}
 
     def task_batch(self, name, rng, count, size, source, mixed=MIXED_GUESS):

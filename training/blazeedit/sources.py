@@ -22,16 +22,18 @@ class Sources:
     held_cutouts: CutoutBank | None
     scenes: SceneBank | None = None
 
-    def triplets(self, **identity: float) -> TripletSource:
+    def triplets(self, *, removal_share=None, **identity: float) -> TripletSource:
         """Training triplets; identity: e.g. tone_identity=0.1, the share of pairs whose x is already good."""
         shares = {name.removesuffix("_identity"): share for name, share in identity.items()}
         if self.scenes is None:
             self.scenes = SceneBank(SCENES, SCENE_SIZE, seed=0)
-        return TripletSource(self.photos, self.cutouts, SCENE_SHARE, scenes=self.scenes, identity=shares)
+        return TripletSource(
+            self.photos, self.cutouts, SCENE_SHARE, scenes=self.scenes, identity=shares, removal_share=removal_share
+        )
 
-    def held_triplets(self) -> TripletSource:
+    def held_triplets(self, *, removal_share=None) -> TripletSource:
         """Triplets of photographs and cut-outs that are never trained on."""
-        return TripletSource(self.held, self.held_cutouts, 0.0, evaluation=True)
+        return TripletSource(self.held, self.held_cutouts, 0.0, evaluation=True, removal_share=removal_share)
 
 
 def open_sources(photos: list[str] | None, cutouts: str | None) -> Sources:

@@ -24,6 +24,10 @@ def run(arguments: argparse.Namespace) -> dict:
     """Builds the stage that the command line names and trains it. Returns its summary."""
     config = named_config(arguments.config)
     store = Store(arguments.state, config.name)
+    if arguments.stage == "export":
+        from .exporting import export
+
+        return export(config, store, arguments.out, distilled=not arguments.undistilled)
     if arguments.size and arguments.size % 32:
         raise EditError(f"--size {arguments.size} is not a multiple of 32; use for example 128.")
     stage = _class(arguments.stage)(config, open_sources(arguments.photos, arguments.cutouts), store)

@@ -32,16 +32,21 @@ class Triplet:
 class TripletSource:
     """Draws examples of any task; the same rng gives the same examples."""
 
-    def __init__(self, photos, cutouts=None, scene_share=0.25, *, scenes=None, identity=None, evaluation=False):
+    def __init__(
+        self, photos, cutouts=None, scene_share=0.25, *, scenes=None, identity=None, evaluation=False,
+        removal_share=None,
+    ):  # fmt: skip
         """photos: PhotoBank, or None for rendered scenes only. cutouts: CutoutBank (None: rendered objects).
 
         scenes: SceneBank to take rendered scenes from (None: each is rendered when needed). identity: share of x == y
         per task. evaluation: exact masks, objects whose hole covers 5-8 % of 256 px, always a changed x.
+        removal_share: (least, most) of the picture that an object to remove covers.
         """
         self.photos, self.cutouts, self.scenes = photos, cutouts, scenes
         self.scene_share = 1.0 if photos is None else scene_share
         self.identity = {} if evaluation else (IDENTITY if identity is None else identity)
         self.evaluation = evaluation
+        self.removal_share = removal_share or (EVALUATION_SHARE if evaluation else TRAINING_SHARE)
         self._tasks = {"remove": self._remove, "outpaint": self._outpaint, "tone": self._tone,
                        "relight": self._relight, "sticker": self._sticker}  # fmt: skip
 
@@ -87,7 +92,7 @@ class TripletSource:
         return render_object(rng, size)
 
     def _remove(self, rng, size):
-        share = rng.uniform(*(EVALUATION_SHARE if self.evaluation else TRAINING_SHARE))
+        share = rng.uniform(*self.removal_share)
         y = self.target(rng, size)
         made = composite(rng, y, self.object(rng, round(1.6 * size * share**0.5)), share=share, exact=self.evaluation)
         extra = {"alpha": made.alpha, "shadow": made.shadow, "gain": made.gain}
