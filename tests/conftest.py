@@ -1,13 +1,17 @@
-"""Loads the pack once under the name `editkit`, whatever its folder is called."""
+"""Loads the pack once under the name `editkit`, whatever its folder is called, and adds `--long`."""
 
 import importlib.util
+import os
 import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def _load_pack() -> None:
+def load_pack() -> None:
+    """Puts the pack in sys.modules as `editkit`, so that tests say `from editkit.models import …`."""
     if "editkit" in sys.modules:
         return
     spec = importlib.util.spec_from_file_location(
@@ -18,4 +22,26 @@ def _load_pack() -> None:
     spec.loader.exec_module(module)
 
 
-_load_pack()
+load_pack()
+
+
+def pytest_addoption(parser):
+    parser.addoption("--long", action="store_true", help="run tests marked `long` in full")
+
+
+def pytest_configure(config):
+    if config.getoption("--long"):
+        os.environ["EDITKIT_LONG"] = "1"  # child processes see it too
+
+
+@pytest.fixture
+def at_length():
+    """at_length(short, full): `full` under `make test-long`, else `short`; for tests marked `long`."""
+    long = os.environ.get("EDITKIT_LONG") == "1"
+    return lambda short, full: full if long else short
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The pack's folder."""
+    return ROOT

@@ -29,9 +29,10 @@ class DiffusionStage(Stage):
     def __init__(self, config: BlazeEditConfig, sources: Sources, store: Store):
         super().__init__()
         self.sources = sources
-        self.model = BlazeEdit(config, light=True)
+        light = store.has("light")  # both decoders share the encoder, which is all that the loss needs
+        self.model = BlazeEdit(config, light=light)
         self.model.gain_head = self.model.tone_head = None
-        store.load_part("light", self.model.autoencoder)
+        store.load_part("light" if light else "autoencoder", self.model.autoencoder)
         self.model.autoencoder.requires_grad_(False)
         for part in ("condition", "denoiser"):
             store.load_part(part, getattr(self.model, part))

@@ -1,0 +1,219 @@
+"""The command line: demo, run, edit, train, bench, doctor."""
+
+import argparse
+import contextlib
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from .errors import EditError
+from .folders import MEDIA, PACK, Folders
+
+STOPPED = 130  # what shells expect after Ctrl-C
+
+DESCRIPTION = (
+    "EditKit edits real photos: with small trained weights in the box, without ComfyUI and without a GPU."
+)
+EXAMPLES = """\
+examples:
+  {me} demo                                            five edits on sample photos, into out/demo
+  {me} edit photo.jpg --task tone -o better.png        correct exposure and colour
+  {me} edit photo.jpg --task remove --mask m.png -o clean.png
+  {me} edit holiday/ --task relight -o out/            every photo of a folder
+  {me} run workflows/api/tone.json --set image=photo.jpg --out out/
+  {me} doctor                                          what is installed, what is missing
+`{me} COMMAND --help` teaches each command."""
+
+DEMO_EXAMPLES = """\
+examples:
+  {me} demo
+  {me} demo --out ~/Desktop/editkit
+It writes TASK_before.png and TASK_after.png for remove, outpaint, tone, relight and sticker, and
+contact_sheet.png with all of them side by side."""
+
+RUN_EXAMPLES = """\
+FILE.json is a workflow in API format: one of workflows/api, or what ComfyUI's Workflow > Export (API) saves.
+A PNG that ComfyUI or EditKit saved carries its workflow and can be named instead.
+
+NAME in --set is a node's title (then its main input is set: a picture's path, a primitive's value,
+SaveImage's file name prefix), or TITLE.input, or ID.input.
+
+examples:
+  {me} run workflows/api/tone.json --set image=photo.jpg --out out/
+  {me} run workflows/api/remove_object.json --set image=photo.jpg --set mask=m.png --set result=clean
+  {me} run my_graph.json --set 7.seed=3 --set 7.steps=4
+  {me} run out/clean_00001_.png --set image=other.jpg          the workflow inside a saved picture, once more
+A picture is looked for from the working folder, then in --input, then among the samples in
+workflows/media."""
+
+EDIT_EXAMPLES = """\
+tasks:
+  remove    takes away what --mask shows, and the shadow it found (--no-shadow: only the mask)
+  outpaint  makes the canvas larger (--to 16:9 or --to 1920x1080); the photo's own pixels stay exact
+  tone      corrects exposure, white balance and contrast (--strength 0..1)
+  relight   evens out coloured light and shadow (--strength 0..1)
+  sticker   cuts out what --mask shows, as a sticker with a white border (a transparent PNG)
+
+examples:
+  {me} edit photo.jpg --task remove --mask m.png -o clean.png
+  {me} edit photo.jpg --task outpaint --to 16:9 -o wide.png
+  {me} edit holiday/ --task tone --strength 0.7 -o out/
+  {me} edit cats/ --task sticker --mask masks/ -o stickers/     masks/NAME.png belongs to cats/NAME.jpg
+A mask is white where the photo is to change. A photo of a folder that cannot be edited is reported, the
+others are done, and the exit code is 1."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command. Returns 0, 1 after an error, 2 for wrong usage, 130 after Ctrl-C."""
+    _make_console_safe()
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _dispatch(arguments)
+    except EditError as problem:
+        print(f"error: {problem}", file=sys.stderr)
+        if "--debug" in arguments:
+            traceback.print_exception(type(problem), problem, problem.__traceback__)
+        return 1
+    except KeyboardInterrupt:
+        print("\nStopped. What was finished is kept, and nothing is half-written.", file=sys.stderr)
+        return STOPPED
+    except BrokenPipeError:  # `| head` has read enough
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except ModuleNotFoundError as problem:
+        if problem.name is None or problem.name.split(".")[0] == __package__.split(".")[0]:
+            raise
+        print(
+            f"error: {problem.name} is not installed; `{_me()} doctor` says what is missing.", file=sys.stderr
+        )
+        return 1
+    except SystemExit as end:  # argparse has said what it had to say
+        return end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+
+
+def _make_console_safe() -> None:
+    """A console of another code page (Windows) shows ? for what it lacks, where it would otherwise raise."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+
+
+def _dispatch(arguments: list[str]) -> int:
+    # These two have command lines of their own, --help included.
+    if arguments[:1] == ["train"]:
+        return _other_part("training", "train")(arguments[1:])
+    if arguments[:1] == ["bench"]:
+        return _other_part("benchmarks", "bench")(arguments[1:])
+    options = parser().parse_args(arguments)
+    return options.command(options)
+
+
+def _other_part(folder: str, command: str) -> Callable[[list[str]], int]:
+    import importlib
+
+    if not (PACK / folder / "cli.py").is_file():
+        raise EditError(
+            f"`{command}` is not part of this copy of EditKit; clone its repository to have {folder}/."
+        )
+    return importlib.import_module(f"{__package__.rpartition('.')[0]}.{folder}.cli").main
+
+
+def _me() -> str:
+    """How the user called us."""
+    here = Path.cwd()
+    return f"python {PACK.relative_to(here) if PACK.is_relative_to(here) else PACK}"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line; its help teaches by example."""
+    layout = argparse.RawDescriptionHelpFormatter
+    top = argparse.ArgumentParser(
+        prog=_me(), description=DESCRIPTION, epilog=EXAMPLES.format(me=_me()), formatter_class=layout
+    )
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def command(name: str, help_text: str, examples: str, action: Callable) -> argparse.ArgumentParser:
+        made = commands.add_parser(
+            name,
+            help=help_text,
+            description=help_text,
+            epilog=examples.format(me=_me()),
+            formatter_class=layout,
+        )
+        made.set_defaults(command=action)
+        made.add_argument("--debug", action="store_true", help="after an error, also print where it happened")
+        return made
+
+    _demo_arguments(command("demo", "Run the five shipped edits on the sample photos.", DEMO_EXAMPLES, _demo))
+    _run_arguments(command("run", "Run a workflow in this process.", RUN_EXAMPLES, _run))
+    _edit_arguments(command("edit", "Edit a photo, or every photo of a folder.", EDIT_EXAMPLES, _edit))
+    commands.add_parser("train", help="Train or finetune the models (see train --help).")
+    commands.add_parser("bench", help="Measure quality, speed and parity (see bench --help).")
+    command("doctor", "Say what is installed, which weights were found, what is missing.", "", _doctor)
+    return top
+
+
+def _demo_arguments(made: argparse.ArgumentParser) -> None:
+    made.add_argument("--out", type=Path, default=Path("out/demo"), help="folder for the pictures (out/demo)")
+
+
+def _run_arguments(made: argparse.ArgumentParser) -> None:
+    made.add_argument("file", type=Path, metavar="FILE.json", help="the workflow, in API format")
+    made.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="set an input; may be repeated"
+    )
+    made.add_argument("--out", type=Path, default=Path("out"), help="folder that SaveImage writes to (out)")
+    made.add_argument(
+        "--input", type=Path, action="append", default=[], help="a further folder to find pictures in"
+    )
+
+
+def _edit_arguments(made: argparse.ArgumentParser) -> None:
+    from .shipped import FILES
+
+    made.add_argument("photo", type=Path, metavar="PHOTO|FOLDER")
+    made.add_argument("--task", required=True, choices=list(FILES))
+    made.add_argument("--mask", type=Path, metavar="FILE|FOLDER", help="white where the photo is to change")
+    made.add_argument("--to", metavar="16:9|1920x1080", help="outpaint: the shape or size to reach")
+    made.add_argument("--no-shadow", action="store_true", help="remove, sticker: leave the shadow alone")
+    made.add_argument("--strength", type=float, help="tone, relight: 0 changes nothing, 1 is the full edit")
+    made.add_argument("--seed", type=int, help="another seed, another filling")
+    made.add_argument(
+        "-o", "--out", type=Path, default=Path("out"), help="file or folder for the result (out)"
+    )
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from .demo import demo
+    from .registry import node_classes
+
+    return demo(options.out, node_classes())
+
+
+def _run(options: argparse.Namespace) -> int:
+    from .run import run
+
+    missing = [str(p) for p in options.input if not p.is_dir()]
+    if missing:
+        raise EditError(f"There is no folder {missing[0]}.")
+    places = Folders(inputs=(*options.input, MEDIA), output=options.out)
+    return run(options.file, options.set, places)
+
+
+def _edit(options: argparse.Namespace) -> int:
+    from .edit import Options, edit
+    from .registry import node_classes
+
+    if not options.photo.exists():
+        raise EditError(f"There is no photo or folder {options.photo}.")
+    wanted = Options(options.task, options.to, not options.no_shadow, options.strength, options.seed)
+    return edit(options.photo, options.mask, options.out, wanted, node_classes())
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from .doctor import doctor
+
+    return doctor()

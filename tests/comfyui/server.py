@@ -1,0 +1,165 @@
+"""A ComfyUI server as a child process with folders of its own, and the few requests that the tests make of it."""
+
+import io
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+import uuid
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+LEFT_OUT = (".git", ".venv", ".ci", "out", "tests", "benchmarks", "__pycache__", ".*_cache")
+# A custom node that tells which models ComfyUI's memory management holds: (module and class, bytes on the device).
+PROBE = """
+from aiohttp import web
+from comfy import model_management
+from server import PromptServer
+
+NODE_CLASS_MAPPINGS = {}
+
+
+def describe(loaded):
+    model = loaded.model.model
+    return f"{type(model).__module__}.{type(model).__qualname__}", loaded.model_memory()
+
+
+@PromptServer.instance.routes.get("/probe/models")
+async def models(request):
+    return web.json_response([describe(m) for m in model_management.current_loaded_models if m.model is not None])
+"""
+
+
+class ServerFailed(RuntimeError):
+    """The server did not start or did not finish a prompt; holds the end of its log."""
+
+
+class Server:
+    """A running ComfyUI with the pack in custom_nodes/<folder name>; `url`, `log()` and the requests below."""
+
+    def __init__(self, checkout, pack: Path, base: Path, folder_name: str):
+        self.base, self.port = base, free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        lay_out(base, pack, folder_name)
+        self._log_file = (base / "server.log").open("wb")
+        command = [str(checkout.python), "main.py", "--cpu", "--port", str(self.port)]
+        command += ["--disable-auto-launch", "--disable-api-nodes", "--base-directory", str(base)]
+        command += ["--database-url", "sqlite:///:memory:"]
+        self.process = subprocess.Popen(
+            command, cwd=checkout.folder, stdout=self._log_file, stderr=subprocess.STDOUT, env=_environment()
+        )
+
+    def log(self) -> str:
+        """All that the server has printed."""
+        return (self.base / "server.log").read_text(encoding="utf-8", errors="replace")
+
+    def wait_until_ready(self, seconds: float = 180) -> None:
+        """Returns once the server answers; ServerFailed if it ends or takes too long."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if self.process.poll() is not None:
+                break
+            try:
+                self.get("/system_stats")
+                return
+            except (urllib.error.URLError, ConnectionError):
+                time.sleep(0.3)
+        raise ServerFailed(f"ComfyUI did not start; its log ends:\n{self.log()[-3000:]}")
+
+    def stop(self) -> None:
+        """Ends the process that this object started."""
+        self.process.terminate()
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self._log_file.close()
+
+    def get(self, path: str):
+        """GET of a JSON reply."""
+        with urllib.request.urlopen(self.url + path, timeout=60) as reply:
+            return json.load(reply)
+
+    def post(self, path: str, body: dict):
+        """POST of JSON; returns (status, JSON reply or None). An HTTP error is a reply like any other."""
+        data, headers = json.dumps(body).encode(), {"Content-Type": "application/json"}
+        request = urllib.request.Request(self.url + path, data, headers)
+        try:
+            with urllib.request.urlopen(request, timeout=60) as reply:
+                return reply.status, json.loads(reply.read() or b"null")
+        except urllib.error.HTTPError as error:
+            return error.code, json.loads(error.read() or b"null")
+
+    def upload(self, file: Path) -> str:
+        """Puts an image into the server's input folder; returns the name to give to LoadImage."""
+        boundary = uuid.uuid4().hex
+        head = f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="{file.name}"\r\n'
+        body = head.encode() + b"Content-Type: application/octet-stream\r\n\r\n" + file.read_bytes()
+        body += f"\r\n--{boundary}--\r\n".encode()
+        headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+        request = urllib.request.Request(self.url + "/upload/image", body, headers)
+        with urllib.request.urlopen(request, timeout=60) as reply:
+            stored = json.load(reply)
+        return "/".join(part for part in (stored["subfolder"], stored["name"]) if part)
+
+    def queue(self, prompt: dict):
+        """POST /prompt; returns (status, reply)."""
+        return self.post("/prompt", {"prompt": prompt, "client_id": uuid.uuid4().hex})
+
+    def run(self, prompt: dict, seconds: float = 300) -> dict:
+        """Queues a prompt and waits for its history entry, whether it succeeded or not."""
+        status, reply = self.queue(prompt)
+        if status != 200 or reply["node_errors"]:
+            raise ServerFailed(f"/prompt answered {status}: {json.dumps(reply)[:3000]}")
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            history = self.get(f"/history/{reply['prompt_id']}")
+            if history:
+                return history[reply["prompt_id"]]
+            time.sleep(0.2)
+        raise ServerFailed(f"The prompt took over {seconds:.0f} s; the log ends:\n{self.log()[-3000:]}")
+
+    def picture(self, stored: dict) -> np.ndarray:
+        """Downloads one image of a history entry: float32 [h, w, c], 0..1."""
+        with urllib.request.urlopen(f"{self.url}/view?{urllib.parse.urlencode(stored)}", timeout=60) as reply:
+            return pixels(io.BytesIO(reply.read()))
+
+    def loaded_models(self) -> list:
+        """What the probe saw: [module and class, bytes] of every model under ComfyUI's management."""
+        return self.get("/probe/models")
+
+
+def lay_out(base: Path, pack: Path, folder_name: str) -> None:
+    """Makes ComfyUI's folders under `base`, with a copy of the pack as the archive would hold it, and the probe."""
+    for name in ("models", "input", "output", "temp", "user"):
+        (base / name).mkdir(parents=True)
+    nodes = base / "custom_nodes"
+    shutil.copytree(pack, nodes / folder_name, ignore=shutil.ignore_patterns(*LEFT_OUT))
+    (nodes / "probe.py").write_text(PROBE, encoding="utf-8")
+
+
+def _environment() -> dict:
+    """The environment of a child: UTF-8 output on Windows too, nothing asked of the network."""
+    return os.environ | {"PYTHONIOENCODING": "utf-8", "HF_HUB_OFFLINE": "1", "PYTHONPATH": ""}
+
+
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def pixels(file) -> np.ndarray:
+    """Reads an image file: float32 [h, w, c], 0..1, with its alpha channel if it has one."""
+    with Image.open(file) as image:
+        values = np.asarray(image if image.mode in ("RGB", "RGBA") else image.convert("RGB"))
+    return values.astype(np.float32) / 255
