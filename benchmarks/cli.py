@@ -44,7 +44,8 @@ def main(argv: list[str]) -> int:
     """Runs one benchmark. Returns the exit status: 0, or 1 when something falls short or cannot be done."""
     options = parser().parse_args(argv)
     try:
-        _check_output(options.json)
+        for path in (options.json, getattr(options, "sheet", None)):
+            _check_output(path)
         return {"quality": quality, "speed": speed, "parity": parity}[options.table](options)
     except EditError as error:
         print(f"bench: {error}", file=sys.stderr)
@@ -119,10 +120,10 @@ def quality(options) -> int:
     total = len(sources) * options.crops * len(tasks)
     rows, tiles = table.run(_kit(options), stream, tasks, total)
     _write(options.json, rows)
-    if options.sheet:
-        report.sheet(tiles, options.sheet)
     measured = bars.Table(rows)
     verdicts = bars.evaluate(measured, [*tasks, "autoencoder"])
+    if options.sheet:
+        report.sheet(tiles, options.sheet)
     print("\n".join(report.lines(measured, verdicts)))
     return int(any(v.kind == "must" and not v.ok for v in verdicts))
 
@@ -196,14 +197,18 @@ def _positive(text: str) -> int:
 
 def _check_output(path: Path | None) -> None:
     """Minutes of measuring should not end in a folder that cannot be written."""
-    if path and not (path.parent.is_dir() and os.access(path.parent, os.W_OK)):
-        raise EditError(f"{path} cannot be written: {path.parent} is no folder that this user may write to.")
+    if path is None:
+        return
+    there = next((p for p in path.absolute().parents if p.exists()), path.absolute())
+    if not there.is_dir() or not os.access(there, os.W_OK) or path.is_dir():
+        raise EditError(f"{path} cannot be written; choose a file in a folder that this user may write to.")
 
 
 def _write(path: Path | None, rows) -> None:
     """Writes JSON, whole or not at all."""
     if path is None:
         return
+    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     part.write_text(json.dumps(rows, indent=0) + "\n", encoding="utf-8")
     os.replace(part, path)

@@ -17,6 +17,7 @@ from .triplets import Triplet
 TASKS = ("remove", "outpaint", "tone", "relight", "sticker")
 FILLS = ("remove", "outpaint")
 MAPS = ("tone", "relight")
+SHEET_PHOTOGRAPHS = 5
 
 
 @dataclass
@@ -151,10 +152,11 @@ def over_checkers(rgba: np.ndarray) -> np.ndarray:
     return rgba[..., :3] * rgba[..., 3:] + board * (1 - rgba[..., 3:])
 
 
-def run(
-    kit: Kit, triplets, tasks, total: int | None = None, crops_shown: int = 1
-) -> tuple[list[dict], list[Tile]]:
-    """Scores every triplet with a progress bar. Returns the rows and the sheet's tiles (first crop of each)."""
+def run(kit: Kit, triplets, tasks, total: int | None = None) -> tuple[list[dict], list[Tile]]:
+    """Scores every triplet with a progress bar.
+
+    Returns the rows, and the sheet's tiles: the first crop of the first five photographs, by task.
+    """
     from tqdm import tqdm
 
     rows, tiles, seen = [], [], set()
@@ -163,7 +165,8 @@ def run(
         bar.set_postfix_str(f"{triplet.photograph} {triplet.task}", refresh=False)
         new, tile = score(kit, triplet)
         rows += new
-        if triplet.pair < crops_shown:
+        shown = dict.fromkeys([*(t.photograph for t in tiles), triplet.photograph])
+        if triplet.pair == 0 and len(shown) <= SHEET_PHOTOGRAPHS:
             tiles.append(tile)
         crop = triplet.photograph, triplet.pair
         if crop not in seen:

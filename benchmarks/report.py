@@ -119,7 +119,7 @@ def sheet(tiles, path: Path) -> None:
     from .baselines import SHOWN
 
     width, height = LABEL + len(HEADS) * TILE, HEADER + len(tiles) * TILE
-    canvas = Image.new("RGB", (width, height), "white")
+    canvas = Image.new("RGB", (width, height), (214, 214, 214))
     draw = ImageDraw.Draw(canvas)
     for column, head in enumerate(HEADS):
         draw.text((LABEL + column * TILE + 6, 6), head, fill="black")

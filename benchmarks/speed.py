@@ -32,9 +32,10 @@ def run(parts, *, quick=False, repeats=3, threads=None, weights: Path | None = N
     """Measures the chosen parts. kit: (pipeline, model) instead of the shipped ones, for tests."""
     if threads:
         torch.set_num_threads(threads)
+    rows = row("machine", "torch threads", torch.get_num_threads(), "")
     if quick:
         repeats = 1
-    rows = row("machine", "torch threads", torch.get_num_threads(), "")
+        rows += row("machine", "a quick run on tiny sizes: no measurement", 1, "")
     if "large" in parts:  # first, while this process is small
         rows += large(weights, threads, quick)
     if "edit" in parts:

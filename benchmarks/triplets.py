@@ -21,6 +21,7 @@ HOLE_SHARE = (0.05, 0.08)  # of the picture, removal
 SUBJECT_SHARE = (0.12, 0.30)  # of the picture, sticker
 SHADOW_PIXELS = 250  # at least, so that removal's shadow is there to be measured
 VISIBLE = 0.03  # |x - y| of a pixel that belongs to the shadow, sRGB
+ATTEMPTS = 40
 TARGETS = {"tone": (15.5, 21.5), "relight": (18.0, 24.5)}  # dB of the input; the means lie in the middle
 CANDIDATES = 12  # degradations drawn, of which the one nearest to its target is taken
 GREY = 0.5  # what stands in the new pixels before outpainting
@@ -91,15 +92,23 @@ def seeded(name: str, pair: int, purpose: str) -> np.random.Generator:
 
 
 def removal(rng, y, objects, name, pair) -> Triplet:
-    """An object with its shadow on the photograph; the hole is its dilated outline, 5-8 % of the picture."""
-    low, high = HOLE_SHARE
-    for _ in range(40):
-        made = _composite(rng, y, objects, rng.uniform(low, high), shadow=True, rate=lambda c: c.mask.mean())
+    """An object with its shadow on the photograph; the hole is its dilated outline, 5-8 % of the picture.
+
+    Objects are drawn until the hole fits and the shadow shows; on a black photograph, where none can, the best is kept.
+    """
+    best, merit = None, (-1, -1)
+    for _ in range(ATTEMPTS):
+        made = _composite(
+            rng, y, objects, rng.uniform(*HOLE_SHARE), shadow=True, rate=lambda c: c.mask.mean()
+        )
         x, hole = _eight_bit(made.x), made.mask > 0
         shadow = (np.abs(x - y).max(2) > VISIBLE) & ~hole
-        if low <= hole.mean() <= high and shadow.sum() >= SHADOW_PIXELS:
-            return Triplet("remove", name, pair, x, hole, y, shadow)
-    raise EditError(f"No object casts a visible shadow on {name}; leave that photograph out.")
+        fits = HOLE_SHARE[0] <= hole.mean() <= HOLE_SHARE[1]
+        if (fits, shadow.sum()) > merit:
+            best, merit = Triplet("remove", name, pair, x, hole, y, shadow), (fits, shadow.sum())
+        if fits and shadow.sum() >= SHADOW_PIXELS:
+            break
+    return best
 
 
 def sticker(rng, y, objects, name, pair) -> Triplet:

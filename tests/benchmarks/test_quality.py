@@ -136,6 +136,16 @@ def test_triplets_are_seeded_by_name_crop_and_task_and_keep_the_protocol(fake):
             assert t.hole.sum() == 256 * 256 - (256 - top - bottom) * (256 - left - right)
 
 
+def test_a_black_photograph_still_gives_a_removal(fake, monkeypatch):
+    monkeypatch.setattr(triplets, "ATTEMPTS", 3)
+    night = np.zeros((260, 260, 3), np.uint8)
+    (only,) = triplets.triplets({"night": night}, Blocks(), ["remove"], crops=1)
+    assert 0.05 <= only.hole.mean() <= 0.08
+    assert not only.shadow.any()
+    kit = methods.Kit(fake.pipeline(), fake.model())
+    assert quality.measured(only, methods.ours(kit, only))["lattice"] >= 1
+
+
 def test_a_folder_without_pictures_is_refused(tmp_path):
     with pytest.raises(EditError):
         triplets.photographs(tmp_path)

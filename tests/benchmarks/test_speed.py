@@ -31,6 +31,16 @@ def test_stable_diffusions_own_shapes_without_download():
         assert torch.isfinite(jobs["sd15 u-net step"]()).all()
 
 
+def test_stable_diffusions_sizes_are_the_published_ones(monkeypatch):
+    monkeypatch.setattr(stable_diffusion, "_random", lambda build: build())
+    with torch.device("meta"):
+        sizes = [
+            sum(p.numel() for p in build().parameters())
+            for build in (stable_diffusion.unet, stable_diffusion.vae)
+        ]
+    assert sizes == [859_535_364, 83_653_863]
+
+
 def test_the_ratio_of_the_paper_counts_encode_steps_and_decode():
     seconds = {"195m edit, 2 steps": [2.0], "sd15 vae encode": [1.0], "sd15 vae decode": [3.0],
                "sd15 u-net step": [4.0], "sd15 u-net step, guided": [8.0]}  # fmt: skip
@@ -69,7 +79,9 @@ def test_a_child_that_fails_is_reported_in_one_sentence(tmp_path):
 def test_unknown_choices_are_refused_before_anything_runs(capsys, tmp_path):
     assert cli.main(["speed", "--only", "warp"]) == 1
     assert "choose from edit, large, parts, paper" in capsys.readouterr().err
-    assert cli.main(["speed", "--json", str(tmp_path / "no" / "x.json")]) == 1
+    (tmp_path / "file").write_text("")
+    assert cli.main(["speed", "--json", str(tmp_path / "file" / "x.json")]) == 1
+    assert "cannot be written" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         cli.main(["quality", "--crops", "0"])
 
