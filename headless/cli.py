@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .errors import EditError
-from .folders import MEDIA, PACK, Folders
+from .folders import PACK, Folders
 
 STOPPED = 130  # what shells expect after Ctrl-C
 
@@ -199,7 +199,7 @@ def _run(options: argparse.Namespace) -> int:
     missing = [str(p) for p in options.input if not p.is_dir()]
     if missing:
         raise EditError(f"There is no folder {missing[0]}.")
-    places = Folders(inputs=(*options.input, MEDIA), output=options.out)
+    places = Folders(inputs=tuple(options.input), output=options.out)
     return run(options.file, options.set, places)
 
 

@@ -56,7 +56,8 @@ def floors(path: Path) -> dict[str, str]:
         return {}
     lines = (line.split("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines())
     matches = (
-        re.match(r"([A-Za-z0-9._-]+)(?:\[[^\]]*\])?\s*(?:>=\s*([0-9][0-9.]*))?", line) for line in lines
+        re.match(r"([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?\s*(?:>=\s*([0-9][0-9.]*))?", line)
+        for line in lines
     )
     return {m[1].lower(): m[2] or "" for m in matches if m}
 

@@ -54,7 +54,11 @@ def edit(
     Returns 0, or 1 when a file failed. EditError for what is wrong with the request as a whole.
     """
     work = prepare(options, registry)
-    if masks is not None and not titled(work.prompt, "mask") and not _declaring(work.prompt, "mask", registry):
+    if (
+        masks is not None
+        and not titled(work.prompt, "mask")
+        and not _declaring(work.prompt, "mask", registry)
+    ):
         raise EditError(f"The task {options.task} takes no mask; leave --mask out.")
     jobs = (
         _folder_jobs(source, masks, output)

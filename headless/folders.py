@@ -18,12 +18,13 @@ MEDIA = PACK / "workflows" / "media"
 class Folders:
     """The folders of a run; ComfyUI's input, output and temp folders.
 
-    inputs: searched for pictures after the working folder. output: where SaveImage writes. name: when given,
-    it decides instead of ComfyUI's counter what the picture number n of SaveImage is called (a path).
+    inputs: searched for pictures after the working folder and before the samples (MEDIA).
+    output: where SaveImage writes. name: when given, it decides instead of ComfyUI's counter what the picture
+    number n of SaveImage is called (a path).
     profile: an ICC profile to write into results, so that a wide-gamut photo keeps its colours.
     """
 
-    inputs: tuple[Path, ...] = (MEDIA,)
+    inputs: tuple[Path, ...] = ()
     output: Path = Path("out")
     temp: Path = field(default_factory=lambda: Path(tempfile.gettempdir()) / "editkit")
     name: Callable[[int], Path] | None = None
@@ -47,16 +48,25 @@ def use(folders: Folders) -> Iterator[Folders]:
         _current.reset(token)
 
 
+def input_folders() -> tuple[Path, ...]:
+    """Where pictures are looked for besides the working folder."""
+    return (*current().inputs, MEDIA)
+
+
 def find_picture(name: str) -> Path | None:
     """Finds a picture by its path, absolute or from the working folder, else in the input folders.
 
     `name [output]`, `name [temp]` and `name [input]`, as ComfyUI writes them, name the folder themselves.
     """
     folders = current()
-    for mark, places in (("output", (folders.output,)), ("temp", (folders.temp,)), ("input", folders.inputs)):
+    for mark, places in (
+        ("output", (folders.output,)),
+        ("temp", (folders.temp,)),
+        ("input", input_folders()),
+    ):
         if name.endswith(f"[{mark}]"):
             return _first(name.removesuffix(f"[{mark}]").rstrip(), places)
-    return _first(name, (Path(), *folders.inputs))
+    return _first(name, (Path(), *input_folders()))
 
 
 def _first(name: str, places: tuple[Path, ...]) -> Path | None:
@@ -75,5 +85,5 @@ def picture(name: str) -> Path:
 
 
 def not_found(name: str) -> str:
-    looked = ", ".join(str(p) for p in (Path.cwd(), *current().inputs))
+    looked = ", ".join(str(p) for p in (Path.cwd(), *input_folders()))
     return f"Invalid image file: {name} (looked in {looked})"

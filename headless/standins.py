@@ -20,7 +20,7 @@ CHANNELS = ["red", "green", "blue", "alpha"]
 
 def _picture_input() -> tuple:
     """A list of choices as in ComfyUI; VALIDATE_INPUTS names it, so any path is accepted as well."""
-    places = [p for p in folders.current().inputs if p.is_dir()]
+    places = [p for p in folders.input_folders() if p.is_dir()]
     names = {f.name for p in places for f in p.iterdir() if f.suffix.lower() in pictures.SUFFIXES}
     return (sorted(names), {"image_upload": True, "tooltip": "A path, or a name in the input folder."})
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from .calls import Loop, gather_inputs, map_over_lists
 from .errors import PromptRefused, needs_server
-from .graph import InputSpec, input_spec, is_blocker
+from .graph import InputSpec, input_spec, is_blocker, linked_inputs
 
 COERCIONS = {"INT": int, "FLOAT": float, "STRING": str, "BOOLEAN": bool}
 LONGEST_LIST = 20  # longer lists of choices are not repeated in the error
@@ -92,13 +92,23 @@ def _output_nodes(prompt: dict, registry: Mapping[str, type], targets: Collectio
 
 
 def _blame(found: dict, prompt: dict, output: str, node_errors: dict) -> None:
-    """Adds to node_errors every node that has reasons of its own and stands in this output's way."""
-    for node_id, reasons in found.items():
-        if reasons:
-            node_errors.setdefault(
-                node_id,
-                {"errors": reasons, "dependent_outputs": [], "class_type": prompt[node_id]["class_type"]},
-            )["dependent_outputs"].append(output)
+    """Adds to node_errors every node with reasons of its own that this output depends on."""
+    for node_id in _upstream(prompt, output):
+        if found.get(node_id):
+            kind = prompt[node_id]["class_type"]
+            blank = {"errors": found[node_id], "dependent_outputs": [], "class_type": kind}
+            node_errors.setdefault(node_id, blank)["dependent_outputs"].append(output)
+
+
+def _upstream(prompt: dict, node_id: str) -> list[str]:
+    """A node and all that it depends on, as far as they exist."""
+    known, todo = {}, [node_id]
+    while todo:
+        current = todo.pop()
+        if current in prompt and current not in known:
+            known[current] = True
+            todo += [source.node for source in linked_inputs({"inputs": {}, **prompt[current]}).values()]
+    return list(known)
 
 
 class _Checker:
@@ -229,7 +239,7 @@ def _check_range(name: str, spec: InputSpec, value: Any, about: dict) -> dict | 
 
 
 class _CustomCheck:
-    """A node's own VALIDATE_INPUTS: runs on constants (linked inputs are None); only it checks what it names."""
+    """A node's own VALIDATE_INPUTS: it alone checks the inputs it names, and sees links as None."""
 
     def __init__(self, kind: type):
         self.kind, self.arguments, self.takes_all = kind, [], False
