@@ -6,7 +6,7 @@ from torch import Tensor
 from .guess import membrane, partial_stretch, sticker_guess
 from .tasks import TASKS
 
-TONE_BLEND = 0.6  # of the luminance stretch: fixed on training photographs
+TONE_BLEND, TONE_LIMIT = 0.6, 2.0  # of the luminance stretch: fixed on photographs held back from training
 
 
 def first_guess(task_name: str, image: Tensor, mask: Tensor) -> Tensor:
@@ -18,7 +18,7 @@ def first_guess(task_name: str, image: Tensor, mask: Tensor) -> Tensor:
     if delivery == "paste":
         return membrane(image, mask)
     if delivery == "colour_map":
-        return partial_stretch(image, TONE_BLEND)
+        return partial_stretch(image, TONE_BLEND, TONE_LIMIT)
     if delivery == "sticker":
         return torch.where(mask[:, None] > 0, sticker_guess(image), image)
     return image

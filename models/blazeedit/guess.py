@@ -80,9 +80,15 @@ def _levels(x: Tensor) -> tuple[Tensor, Tensor]:
     return stretch_range(luminance(x[..., ::step, ::step]).flatten(1))
 
 
-def luminance_stretch(x: Tensor) -> Tensor:
-    """Stretches all channels alike so that the luminance fills 0..1. x: [b, 3, h, w]."""
-    low, high = (v[:, None, None, None] for v in _levels(x))
+def luminance_stretch(x: Tensor, limit: float = 32.0) -> Tensor:
+    """Stretches all channels alike so that the luminance fills 0..1, by at most a factor of `limit`. x: [b, 3, h, w].
+
+    Where the limit holds, the black point is kept and the white point lies above the picture's: a picture that is
+    flat by nature (fur, fog) stays so.
+    """
+    low, high = _levels(x)
+    high = torch.maximum(high, (low + 1 / limit).clamp_max(1.5))
+    low, high = (v[:, None, None, None] for v in (low, high))
     return ((x - low) / (high - low)).clamp_(0, 1)
 
 
@@ -93,9 +99,9 @@ def channel_stretch(x: Tensor) -> Tensor:
     return ((x - low.view(shape)) / (high - low).view(shape)).clamp_(0, 1)
 
 
-def partial_stretch(x: Tensor, blend: float = 0.6) -> Tensor:
-    """x + blend · (luminance_stretch(x) - x)."""
-    return torch.lerp(x, luminance_stretch(x), blend)
+def partial_stretch(x: Tensor, blend: float = 0.6, limit: float = 32.0) -> Tensor:
+    """x + blend · (luminance_stretch(x, limit) - x)."""
+    return torch.lerp(x, luminance_stretch(x, limit), blend)
 
 
 def sticker_guess(x: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from ..image import resize
 from ..region import composite, crop_around
 from .delivery import apply_colour_map, apply_gain, fade_gain, upsample_gain
 from .guess import luminance_stretch, partial_stretch
-from .first_guess import TONE_BLEND
+from .first_guess import TONE_BLEND, TONE_LIMIT
 from .model import BlazeEdit
 from .tasks import TASKS
 from .work import SHADOW_CONTEXT, Edit, fitted
@@ -81,14 +81,14 @@ def tone(model: BlazeEdit, image: Tensor, method: str) -> Tensor:
     """The tone-corrected picture [1, 3, h, w] at full size."""
     method = TONE_DEFAULT if method == "default" else method
     if method == "stretch":
-        return partial_stretch(image, TONE_BLEND)
+        return partial_stretch(image, TONE_BLEND, TONE_LIMIT)
     if method != "network":
         raise EditError(f"The tone method {method!r} is unknown; choose default, network or stretch.")
     if model.tone_head is None:
         raise EditError(f"{model.config.name} has no tone head; use the method stretch, or blazeedit-small.")
     thumbnail = resize(image, (THUMBNAIL, THUMBNAIL), mode="area")
-    blend, residual = model.tone_head(thumbnail, luminance_stretch(thumbnail))
-    base = partial_stretch(image, TONE_SCALE * float(blend))
+    blend, residual = model.tone_head(thumbnail, luminance_stretch(thumbnail, TONE_LIMIT))
+    base = partial_stretch(image, TONE_SCALE * float(blend), TONE_LIMIT)
     return (base + apply_colour_map(base, TONE_SCALE * residual)).clamp_(0, 1)
 
 

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from ...models.blazeedit.config import BlazeEditConfig
 from ...models.blazeedit.delivery import apply_colour_map
+from ...models.blazeedit.first_guess import TONE_LIMIT, first_guess
 from ...models.blazeedit.guess import luminance_stretch
 from ...models.blazeedit.heads import GainHead, ToneHead
 from ...models.blazeedit.tasks import TASKS
@@ -93,7 +94,7 @@ def region_psnr(a: Tensor, b: Tensor, region: Tensor) -> Tensor:
 
 def tone_out(head: ToneHead, x: Tensor, *, scale: float = 1.0, dropout: float = 0.0) -> Tensor:
     """The thumbnail as the tone head would deliver it: x + w (stretch - x), then the residual quadratic map."""
-    stretched = luminance_stretch(x)
+    stretched = luminance_stretch(x, TONE_LIMIT)
     blend, residual = head(x, stretched, dropout)
     base = x + scale * blend.float()[:, :, None, None] * (stretched - x)
     return base + apply_colour_map(base, scale * residual.float())
@@ -128,8 +129,8 @@ class ToneStage(Stage):
         self.last = [x[:8].cpu(), tone_out(self.tone_head, x, scale=0.85)[:8].cpu(), y[:8].cpu()]
         value = psnr(tone_out(self.tone_head, x, scale=0.85).clamp(0, 1), y)
         kept = psnr(tone_out(self.tone_head, y, scale=0.85).clamp(0, 1), y)
-        base = psnr((x + 0.6 * (luminance_stretch(x) - x)).clamp(0, 1), y)
-        out = {"psnr": value.mean().item(), "over_partial": (value - base).mean().item(), "kept": kept.mean().item()}
+        base = psnr(first_guess("tone", x, torch.ones_like(x[:, 0])).clamp(0, 1), y)
+        out = {"psnr": value.mean().item(), "over_guess": (value - base).mean().item(), "kept": kept.mean().item()}
         return {**out, "score": -out["psnr"] - 0.2 * min(out["kept"], 28.0)}
 
     def sheet(self):
