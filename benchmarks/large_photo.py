@@ -19,7 +19,6 @@ root = sys.argv[1]
 spec = importlib.util.spec_from_file_location("editkit", root + "/__init__.py", submodule_search_locations=[root])
 module = importlib.util.module_from_spec(spec)
 sys.modules["editkit"] = module
-spec.loader.exec_module(module)
 from editkit.benchmarks import large_photo
 large_photo.child(*sys.argv[2:])
 """
