@@ -5,7 +5,7 @@ A baseline takes a triplet of `triplets.py` and returns the edited picture, floa
 
 import numpy as np
 
-from .measures import LUMA
+from ..models.measures import LUMA
 
 RADIUS = 3  # px, of Telea and Navier-Stokes
 TAILS = (0.5, 99.5)  # percentiles that a stretch takes to black and white
@@ -137,7 +137,7 @@ def gray_world_clahe(triplet):
 
 def fit_partial(triplets) -> float:
     """The constant w with the best mean PSNR over tone triplets: how PARTIAL was fixed."""
-    from .measures import psnr
+    from ..models.measures import psnr
 
     triplets, weights = list(triplets), np.arange(0, 1.001, 0.05)
     scores = [np.mean([psnr(partial_stretch(t, w), t.y) for t in triplets]) for w in weights]

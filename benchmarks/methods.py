@@ -10,7 +10,7 @@ from types import ModuleType
 import numpy as np
 import torch
 
-from . import measures
+from ..models import measures
 from .triplets import Triplet
 
 SEED = 7  # of every sampler: the noise of a pair does not change from run to run

@@ -9,7 +9,8 @@ from functools import partial
 
 import numpy as np
 
-from . import measures, methods
+from ..models import measures
+from . import methods
 from .baselines import BASELINES, SHOWN
 from .methods import Kit, Result
 from .triplets import Triplet

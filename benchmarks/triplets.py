@@ -163,7 +163,7 @@ def _degraded(degradation, y, rng, target):
 
     Keeps the mean where the bars expect it on any photographs, without touching the kind of degradation.
     """
-    from .measures import psnr
+    from ..models.measures import psnr
 
     wanted = rng.uniform(*target)
     drawn = [_eight_bit(degradation(y, rng)) for _ in range(CANDIDATES)]

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from editkit.benchmarks import measures
+from editkit.models import measures
 
 SIZE = 128
 
