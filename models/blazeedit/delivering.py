@@ -8,7 +8,12 @@ from ..image import resize
 from ..region import composite
 from .cutout import die_cut
 from .delivery import (
-    apply_colour_map, apply_gain, fit_colour_map, paste, seam_correction, upsample_gain,
+    apply_colour_map,
+    apply_gain,
+    fit_colour_map,
+    paste,
+    seam_correction,
+    upsample_gain,
 )  # fmt: skip
 from .guess import sticker_guess
 from .maps import shrink
@@ -78,7 +83,9 @@ def _fade_shadow(work: Work, out: Tensor, strength: float) -> Tensor:
 def _map(model: BlazeEdit, work: Work, small: Tensor, strength: float, kind: str):
     """The edit as a map between the codec's own reconstruction and its output, applied to the full picture."""
     seen = model.autoencoder.decode(model.autoencoder.encode(work.small)).clamp(0, 1)
-    if kind == "colour_map":
+    if kind == "residual":  # a task of the user's: what the network changed, on top of every pixel of the photo
+        edited = (work.image + resize(small - seen, work.image.shape[-2:])).clamp(0, 1)
+    elif kind == "colour_map":
         edited = apply_colour_map(work.image, fit_colour_map(seen, small)).clamp(0, 1)
     else:
         edited = apply_gain(work.image, upsample_gain(_log_ratio(seen, small), work.image))

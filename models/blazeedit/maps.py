@@ -10,8 +10,8 @@ from ..errors import EditError
 from ..image import resize
 from ..region import composite, crop_around
 from .delivery import apply_colour_map, apply_gain, fade_gain, upsample_gain
-from .guess import luminance_stretch, partial_stretch
 from .first_guess import TONE_BLEND, TONE_LIMIT
+from .guess import luminance_stretch, partial_stretch
 from .model import BlazeEdit
 from .tasks import TASKS
 from .work import SHADOW_CONTEXT, Edit, fitted

@@ -16,7 +16,8 @@ from . import delivering, maps, schedule
 from .delivering import deliver
 from .first_guess import first_guess
 from .model import BlazeEdit
-from .tasks import Task, task as find_task
+from .tasks import Task
+from .tasks import task as find_task
 from .work import MAP_SIZE, STICKER_SIZE, Conditioning, Edit, Work, fill_canvas, fitted
 
 __all__ = ["Conditioning", "Edit", "decode", "deliver", "encode", "outpaint", "outpaint_margins", "relight", "remove",
@@ -34,7 +35,7 @@ def encode(
     For removal the object's shadow is lifted first (`shadow`). For outpainting, `mask` marks the new pixels.
     tau replaces the task's own signal (to measure what τ does). EditError for an unknown task or an empty mask.
     """
-    chosen = find_task(task)
+    chosen = find_task(task, model.config.extra_tasks)
     mask = check_mask(image, mask, chosen)
     device = model.autoencoder.mean.device
     works = []

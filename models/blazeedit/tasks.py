@@ -33,8 +33,25 @@ TASKS = {
 UNUSED_TAUS = (0.3, 0.5, 0.7, 0.9)  # free for tasks that a user registers while finetuning
 
 
-def task(name: str) -> Task:
-    """Returns the task of that name. EditError for an unknown one, naming those that exist."""
-    if name not in TASKS:
-        raise EditError(f"There is no task {name!r}; choose one of {', '.join(TASKS)}.")
-    return TASKS[name]
+def task(name: str, extra: dict[str, float] | None = None) -> Task:
+    """Returns the task of that name; extra: the τ of tasks that a model's finetuning registered.
+
+    EditError for an unknown one, naming those that exist.
+    """
+    if name in TASKS:
+        return TASKS[name]
+    if extra and name in extra:
+        return Task(name, extra[name], "residual", 1, False)
+    raise EditError(f"There is no task {name!r}; choose one of {', '.join([*TASKS, *(extra or {})])}.")
+
+
+def register(name: str, tau: float, extra: dict[str, float]) -> dict[str, float]:
+    """`extra` with one more task. EditError for a name or a τ that is taken, or a τ outside 0..1."""
+    taken = {**{t.name: t.tau for t in TASKS.values()}, **{k: v for k, v in extra.items() if k != name}}
+    if name in TASKS or not name.isidentifier():
+        raise EditError(f"A task cannot be called {name!r}; use a new word of letters, digits and underscores.")
+    close = next((k for k, v in taken.items() if abs(v - tau) < 0.05), None)
+    if not 0 < tau <= 1 or close:
+        free = ", ".join(str(t) for t in UNUSED_TAUS if all(abs(t - v) >= 0.05 for v in taken.values()))
+        raise EditError(f"τ = {tau} is {'too close to that of ' + close if close else 'not in 0..1'}; free are {free}.")
+    return {**extra, name: tau}

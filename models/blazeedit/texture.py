@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from .. import masks
 from ..filters import box_blur, gaussian_blur, masked_blur
-from ..image import luminance, resize
+from ..image import resize
 
 SCALE = 4  # labels are chosen on a canvas this much smaller
 LARGEST = 96  # longest side of that canvas

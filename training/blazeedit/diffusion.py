@@ -9,9 +9,10 @@ from ...models.blazeedit.first_guess import first_guess
 from ...models.blazeedit.guess import luminance_stretch
 from ...models.blazeedit.model import BlazeEdit
 from ...models.blazeedit.schedule import add_noise, sample
-from ...models.blazeedit.tasks import TASKS
+from ...models.blazeedit.tasks import task
 from .codec import psnr
 from .data.holes import zoo_mask
+from .folders import FolderTriplets
 from .loop import Stage
 from .maps import charbonnier, region_psnr
 from .sheets import grid
@@ -80,7 +81,7 @@ class DiffusionStage(Stage):
 def x0_loss(error: Tensor, mask: Tensor, std: Tensor) -> Tensor:
     """Charbonnier of the error times the latents' deviation, hole 3.7 and rest 0.7, plus a tenth of the square."""
     cells = torch.nn.functional.adaptive_avg_pool2d(mask[:, None], error.shape[-2:])
-    partial = ((cells.mean((2, 3), keepdim=True) < 0.999)).float()  # an all-white mask weighs one everywhere
+    partial = (cells.mean((2, 3), keepdim=True) < 0.999).float()  # an all-white mask weighs one everywhere
     weight = 1 - partial + partial * (REST_WEIGHT + (HOLE_WEIGHT - REST_WEIGHT) * cells)
     return (weight * (charbonnier(error * std[None, :, None, None]) + 0.1 * error.square())).mean()
 
@@ -127,13 +128,17 @@ class FinetuneStage(DiffusionStage):
 
     name = "finetune"
 
-    def __init__(self, config, sources, store, *, shares=None, taus=None):
+    def __init__(self, config, sources, store, *, shares=None):
         super().__init__(config, sources, store)
         self.shares = shares or SHARES
-        self.taus = taus or {name: TASKS[name].tau for name in self.shares}
         self.triplets = sources.triplets(tone_identity=0.1, relight_identity=0.2, removal_share=HOLE_SHARE)
-        held, rng = sources.held_triplets(removal_share=HOLE_SHARE), np.random.default_rng(8)
-        self.held = {name: self.task_batch(name, rng, 24, 128, held, mixed=0.0) for name in self.shares}
+        self.hold(sources.held_triplets(removal_share=HOLE_SHARE))
+
+    def hold(self, source, count: int = 24) -> None:
+        """Draws the validation batches once."""
+        self.taus = {name: task(name, self.model.config.extra_tasks).tau for name in self.shares}
+        rng = np.random.default_rng(8)
+        self.held = {name: self.task_batch(name, rng, count, 128, source, mixed=0.0) for name in self.shares}
 
     def task_batch(self, name, rng, count, size, source, mixed=MIXED_GUESS):
         x, mask, y = source.batch(name, count, rng, size)
@@ -183,3 +188,19 @@ class FinetuneStage(DiffusionStage):
 
     def sheet(self):
         return grid(self.last)
+
+
+class UserFinetuneStage(FinetuneStage):
+    """Finetuning on a user's own triplets, from a model folder; may register a sixth task."""
+
+    name = "finetune_user"
+
+    def __init__(self, model: BlazeEdit, triplets: FolderTriplets, store: Store):
+        Stage.__init__(self)
+        self.model = model
+        self.model.requires_grad_(False)
+        for part in (model.condition, model.denoiser):
+            part.requires_grad_(True)
+        self.triplets, held = triplets.split()
+        self.shares = {name: 1 / len(triplets.tasks) for name in triplets.tasks}
+        self.hold(held, count=8)

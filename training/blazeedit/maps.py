@@ -3,7 +3,6 @@
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ...models.blazeedit.config import BlazeEditConfig
 from ...models.blazeedit.delivery import apply_colour_map

@@ -1,10 +1,13 @@
 """Which stage is which class, and what each runs with unless told otherwise."""
 
 import argparse
+from dataclasses import replace
+from pathlib import Path
 
 from ...models.blazeedit.config import config as named_config
 from ...models.errors import EditError
-from .loop import Options, run as run_loop
+from .loop import Options
+from .loop import run as run_loop
 from .sources import open_sources
 from .store import Store
 
@@ -22,18 +25,55 @@ DEFAULTS = {
 
 def run(arguments: argparse.Namespace) -> dict:
     """Builds the stage that the command line names and trains it. Returns its summary."""
+    if arguments.size and arguments.size % 32:
+        raise EditError(f"--size {arguments.size} is not a multiple of 32; use for example 128.")
     config = named_config(arguments.config)
     store = Store(arguments.state, config.name)
     if arguments.stage == "export":
         from .exporting import export
 
         return export(config, store, arguments.out, distilled=not arguments.undistilled)
-    if arguments.size and arguments.size % 32:
-        raise EditError(f"--size {arguments.size} is not a multiple of 32; use for example 128.")
-    stage = _class(arguments.stage)(config, open_sources(arguments.photos, arguments.cutouts), store)
+    if arguments.triplets:
+        return finetune_user(arguments)
+    sources = open_sources(arguments.photos, arguments.cutouts)
+    return run_loop(_class(arguments.stage)(config, sources, store), store, options(arguments))
+
+
+def options(arguments: argparse.Namespace) -> Options:
+    """The stage's defaults with what the command line says on top."""
     chosen = {k: getattr(arguments, k) for k in ("batch", "size", "lr") if getattr(arguments, k) is not None}
     common = {k: getattr(arguments, k) for k in ("minutes", "steps", "decay", "precision", "seed")}
-    return run_loop(stage, store, Options(**{**DEFAULTS[arguments.stage], **chosen, **common}))
+    return Options(**{**DEFAULTS[arguments.stage], **chosen, **common})
+
+
+def finetune_user(arguments: argparse.Namespace) -> dict:
+    """Finetunes a model folder on the user's triplets and saves it as a folder that the nodes load."""
+    from ...models.blazeedit.checkpoint import load, save
+    from ...models.blazeedit.tasks import register, task
+    from .diffusion import UserFinetuneStage
+    from .folders import FolderTriplets
+
+    if arguments.stage != "finetune" or not arguments.out:
+        raise EditError("--triplets goes with the stage finetune and with --out FOLDER, where the model is saved.")
+    model = load(arguments.base).requires_grad_(True).train()
+    if arguments.register:
+        name, _, tau = arguments.register.partition("=")
+        try:
+            extra = register(name, float(tau), model.config.extra_tasks)
+        except ValueError as error:
+            raise error if isinstance(error, EditError) else EditError(
+                f"--register {arguments.register!r} is not NAME=TAU; use for example sepia=0.3."
+            ) from None
+        model.config = replace(model.config, extra_tasks=extra)
+    triplets = FolderTriplets(arguments.triplets)
+    for name in triplets.tasks:
+        task(name, model.config.extra_tasks)
+    store = Store(arguments.state, f"finetuned-{Path(arguments.out).name}")
+    summary = run_loop(UserFinetuneStage(model, triplets, store), store, options(arguments))
+    store.load_part("condition", model.condition)
+    store.load_part("denoiser", model.denoiser)
+    save(model, Path(arguments.out).expanduser())
+    return {"written": arguments.out, **summary}
 
 
 def _class(name: str):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from editkit.training.blazeedit.data import cutouts, objects, photos
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+
 from editkit.training.blazeedit.data import degrade
 
 NAMES = ("china", "motorcycle_left")

@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+
 from editkit.models.errors import EditError
 from editkit.training.blazeedit.data import photos
 

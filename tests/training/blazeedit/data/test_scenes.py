@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from editkit.models.errors import EditError
 from editkit.training.blazeedit.data import objects, paint, scenes
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from editkit.models.errors import EditError
 from editkit.training.blazeedit.data import shadows
 from editkit.training.blazeedit.data.light import to_linear

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from editkit.training.blazeedit.data.teacher import sticker_teacher
 
 

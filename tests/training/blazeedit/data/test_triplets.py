@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+
 from editkit.models.errors import EditError
 from editkit.training.blazeedit.data import triplets
 
