@@ -16,7 +16,7 @@ from .model import BlazeEdit
 from .tasks import TASKS
 from .work import SHADOW_CONTEXT, Edit, fitted
 
-RELIGHT_SCALE = 0.8  # the log-gain is shrunk: naturally dark places look like shadows (measured on held-back photographs)
+RELIGHT_SCALE = 0.7  # the log-gain is shrunk: naturally dark places look like shadows (chosen on held-back photographs)
 TONE_SCALE = 0.85
 TONE_DEFAULT = "stretch"
 THUMBNAIL = 64
