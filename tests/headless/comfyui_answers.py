@@ -33,6 +33,10 @@ class Checked:
         return {"required": numbers, "optional": {"i": ("IMAGE",), "n": ("INT",)}}
 
 
+class Inner(Checked):
+    OUTPUT_NODE = False
+
+
 class Custom(Checked):
     @classmethod
     def VALIDATE_INPUTS(cls, a):
@@ -61,7 +65,7 @@ def scaled(image) -> dict:
 
 
 def checked() -> list:
-    nodes.NODE_CLASS_MAPPINGS.update(Checked=Checked, Custom=Custom)
+    nodes.NODE_CLASS_MAPPINGS.update(Checked=Checked, Inner=Inner, Custom=Custom)
     with open(os.path.join(folder, "prompts.json"), encoding="utf-8") as file:
         prompts = json.load(file)
     answers = []

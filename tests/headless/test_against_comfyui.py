@@ -29,17 +29,17 @@ PROMPTS = [
     {"1": checked(a="z")},
     {"1": checked(b="z", c="q")},
     {"1": checked(a=True, b=None)},
-    {"1": checked(a=["2", 0]), "2": checked()},
+    {"1": checked(a=["2", 0]), "2": checked("Inner")},
     {"1": checked(a=["2", 0, 1])},
-    {"1": checked(i=["2", 0]), "2": checked()},
+    {"1": checked(i=["2", 0]), "2": checked("Inner")},
     {"1": checked(a=["9", 0])},
-    {"1": checked(a=["2", 0]), "2": checked(a=["9", 0])},
-    {"1": checked(a=["2", 0]), "2": checked(a=8)},
-    {"1": checked(a=["2", 5]), "2": checked()},
+    {"1": checked(a=["2", 0]), "2": checked("Inner", a=["9", 0])},
+    {"1": checked(a=["2", 0]), "2": checked("Inner", a=8)},
+    {"1": checked(a=["2", 5]), "2": checked("Inner")},
     {"1": checked("Custom")},
     {"1": checked("Custom", a=7)},
     {"1": checked("Custom", a=4)},
-    {"1": checked("Custom", a=["2", 0]), "2": checked()},
+    {"1": checked("Custom", a=["2", 0]), "2": checked("Inner")},
     {"1": checked(a={"__value__": "3"}, c={"__value__": "y"})},
     {"1": checked(), "2": checked(a=99)},
     {"1": {"inputs": {}}},
@@ -126,7 +126,7 @@ def test_prompts_are_refused_with_cores_dicts(answers, number, checked_classes):
 
 @pytest.fixture(scope="module")
 def checked_classes():
-    """The two classes of comfyui_answers.py, in our registry."""
+    """The classes of comfyui_answers.py, in our registry."""
     numbers = {"a": ("INT", {"min": 0, "max": 5}), "b": ("FLOAT",), "c": (["x", "y"],)}
     declared = {"required": numbers, "optional": {"i": ("IMAGE",), "n": ("INT",)}}
     body = {"RETURN_TYPES": ("INT",), "OUTPUT_NODE": True, "INPUT_TYPES": classmethod(lambda cls: declared)}
