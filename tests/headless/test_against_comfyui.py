@@ -135,6 +135,7 @@ def checked_classes():
     return {
         **standins.STANDINS,
         "Checked": plain,
+        "Inner": type("Inner", (plain,), {"OUTPUT_NODE": False}),
         "Custom": type("Custom", (plain,), {"VALIDATE_INPUTS": check}),
     }
 
