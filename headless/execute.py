@@ -229,7 +229,7 @@ class _Execution:
 
     def _fail(self, details: dict, cause: Exception | None) -> None:
         self.say("execution_error", details)
-        title = self.prompt.get_node(details["node_id"]).get("_meta", {}).get("title")
+        title = (self.prompt.get_node(details["node_id"]).get("_meta") or {}).get("title")
         failure = NodeFailed({"prompt_id": self.run.prompt_id, **details}, title)
         failure.run = self.run
         raise failure from cause
@@ -243,9 +243,8 @@ class _Execution:
         if node_id in self.expanded:
             grown = self.expanded.pop(node_id)
             calls = [self._resolve(values, grew, kind) for grew, values in grown.calls]
-            return self._store(
-                node_id, [[v for c in calls for v in c[i]] for i in range(len(calls[0]))], grown.ui
-            )
+            slots = [[item for call in calls for item in call[i]] for i in range(len(calls[0]))]
+            return self._store(node_id, slots, grown.ui)
         if node_id in self.calls:
             made, inputs = self.calls.pop(node_id)
             shown_inputs.update(inputs)
@@ -265,11 +264,8 @@ class _Execution:
             node_id, kind.INPUT_TYPES(), self.prompt, node, self.outputs, self.extra_data
         )
         inputs.update(found)
-        self.say(
-            "executing",
-            {"node": node_id, "display_node": self.prompt.get_display_node_id(node_id)},
-            keep=False,
-        )
+        display = self.prompt.get_display_node_id(node_id)
+        self.say("executing", {"node": node_id, "display_node": display}, keep=False)
         owner = self.runner.node_object(node_id, node["class_type"])
         if self._wants_more(node_id, owner, found, missing):
             return None

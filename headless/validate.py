@@ -211,6 +211,8 @@ def _check_constant(name: str, spec: InputSpec, inputs: dict, skip_range: bool) 
     about = {"input_name": name, "input_config": (spec.type, spec.options)}
     if isinstance(value, dict) and "__value__" in value:
         value = value["__value__"]
+        if not isinstance(value, list):  # a list stays wrapped: bare, it would be read as a link
+            inputs[name] = value
     try:
         if isinstance(spec.type, str) and spec.type in COERCIONS:
             value = inputs[name] = COERCIONS[spec.type](value)

@@ -22,6 +22,22 @@ def make_node(function, required=None, optional=None, hidden=None, returns=("INT
     return type("FakeNode", (), body | attributes)
 
 
+class Counted:
+    """A function that counts its calls."""
+
+    def __init__(self, function):
+        self.function, self.calls = function, []
+
+    def __call__(self, **inputs):
+        self.calls.append(inputs)
+        return self.function(**inputs)
+
+
+@pytest.fixture
+def counted():
+    return Counted
+
+
 @pytest.fixture
 def node():
     return make_node

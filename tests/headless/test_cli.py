@@ -83,6 +83,23 @@ def test_ctrl_c_stops_with_130_and_leaves_nothing_half_written(copied_pack):
     assert list((copied_pack.parent / "work" / "out").iterdir()) == []
 
 
+def test_spawned_workers_find_the_pack(copied_pack):
+    (copied_pack / "training").mkdir()
+    (copied_pack / "training" / "__init__.py").write_text("")
+    (copied_pack / "training" / "cli.py").write_text(
+        "import multiprocessing\n"
+        "def work(x):\n    return x + 1\n"
+        "def main(argv):\n"
+        "    with multiprocessing.get_context('spawn').Pool(1) as pool:\n"
+        "        print(pool.map(work, [int(a) for a in argv]))\n"
+        "    return 0\n"
+    )
+    done = subprocess.run(
+        **command(copied_pack, "train", "4", "5"), capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0 and done.stdout == "[5, 6]\n", done.stderr
+
+
 def test_help_needs_no_torch_and_teaches_by_example(copied_pack):
     script = (
         "import sys, runpy; sys.modules['torch'] = None; sys.argv = ['x', '--help'];"

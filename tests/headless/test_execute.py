@@ -1,7 +1,6 @@
 """The executor's contract, point by point, on small nodes."""
 
 import asyncio
-import math
 
 import pytest
 import torch
@@ -10,17 +9,6 @@ from editkit.headless.errors import EditError, NodeFailed, PromptRefused
 from editkit.headless.graph import ExecutionBlocker
 
 INT = ("INT",)
-
-
-class Counted:
-    """A function that counts its calls."""
-
-    def __init__(self, function):
-        self.function, self.calls = function, []
-
-    def __call__(self, **inputs):
-        self.calls.append(inputs)
-        return self.function(**inputs)
 
 
 def seen(run, node="out"):
@@ -61,8 +49,8 @@ def test_a_long_chain_runs_and_has_signatures(runner, node, graph):
     assert seen(runner(Step=step).run(graph(**chain, out=("Show", {"value": ["199", 0]})))) == [200]
 
 
-def test_a_wrapped_list_is_a_literal_even_if_it_looks_like_a_link(runner, node, graph):
-    got = Counted(lambda points: (len(points),))
+def test_a_wrapped_list_is_a_literal_even_if_it_looks_like_a_link(runner, node, graph, counted):
+    got = counted(lambda points: (len(points),))
     kind = node(got, {"points": ("POINTS",)})
     work = graph(a=("Take", {"points": {"__value__": ["a", 0]}}), out=("Show", {"value": ["a", 0]}))
     run = runner(Take=kind).run(work)
@@ -70,8 +58,8 @@ def test_a_wrapped_list_is_a_literal_even_if_it_looks_like_a_link(runner, node, 
     assert run.prompt["a"]["inputs"]["points"] == {"__value__": ["a", 0]}, "still a literal in the metadata"
 
 
-def test_a_raw_link_is_handed_over_as_it_is(runner, node, graph):
-    got = Counted(lambda source: (1,))
+def test_a_raw_link_is_handed_over_as_it_is(runner, node, graph, counted):
+    got = counted(lambda source: (1,))
     kind = node(got, {"source": ("INT", {"rawLink": True})})
     work = graph(
         n=("PrimitiveInt", {"value": 1}), a=("Raw", {"source": ["n", 0]}), out=("Show", {"value": ["a", 0]})
@@ -131,9 +119,9 @@ def test_lists_are_mapped_and_shorter_ones_repeat_their_last_item(runner, node, 
     assert seen(runner(Many=many, Add=add).run(work)) == [5, 115, 215, 315]
 
 
-def test_a_node_with_input_is_list_gets_whole_lists_once(runner, node, graph):
+def test_a_node_with_input_is_list_gets_whole_lists_once(runner, node, graph, counted):
     many = node(lambda count: (list(range(count)),), {"count": INT}, OUTPUT_IS_LIST=(True,))
-    total = Counted(lambda a, b: (sum(a) + b[0],))
+    total = counted(lambda a, b: (sum(a) + b[0],))
     work = graph(
         m=("Many", {"count": 4}),
         t=("Total", {"a": ["m", 0], "b": 10}),
@@ -150,8 +138,8 @@ def test_an_empty_list_is_refused_by_the_name_of_the_input(runner, node, graph):
         runner(Many=none).run(graph(m=("Many", {}), out=("Show", {"value": ["m", 0]})))
 
 
-def test_hidden_inputs_are_given(runner, node, graph):
-    got = Counted(lambda **inputs: (1,))
+def test_hidden_inputs_are_given(runner, node, graph, counted):
+    got = counted(lambda **inputs: (1,))
     hidden = {"p": "PROMPT", "e": "EXTRA_PNGINFO", "u": "UNIQUE_ID", "d": "DYNPROMPT"}
     work = graph(x=("Asks", {}), out=("Show", {"value": ["x", 0]}))
     runner(Asks=node(got, hidden=hidden)).run(work, extra_data={"extra_pnginfo": {"workflow": {"v": 1}}})
@@ -279,85 +267,6 @@ def test_gradients_are_off(runner, node, graph):
     assert seen(runner(Asks=kind).run(graph(x=("Asks", {}), out=("Show", {"value": ["x", 0]})))) == [True]
 
 
-def test_the_second_run_takes_everything_from_the_cache(runner, node, graph):
-    source = Counted(lambda x: (object(),))
-    run_it = runner(Source=node(source, {"x": INT}))
-    work = graph(s=("Source", {"x": 1}), out=("Show", {"value": ["s", 0]}))
-    first, second = run_it.run(work), run_it.run(work)
-    assert len(source.calls) == 1
-    assert second.outputs == first.outputs, "cached nodes keep their ui results"
-    assert second.values("s")[0][0] is first.values("s")[0][0], "outputs are passed by reference"
-    assert dict(second.messages)["execution_cached"]["nodes"] == ["s", "out"]
-
-
-def test_a_changed_input_reruns_what_follows_and_nothing_else(runner, node, graph):
-    source, follow = Counted(lambda x: (x,)), Counted(lambda a, k: (a + k,))
-    run_it = runner(Source=node(source, {"x": INT}), Follow=node(follow, {"a": INT, "k": INT}))
-
-    def work(k):
-        return graph(
-            s=("Source", {"x": 1}), f=("Follow", {"a": ["s", 0], "k": k}), out=("Show", {"value": ["f", 0]})
-        )
-
-    assert seen(run_it.run(work(1))) == [2] and seen(run_it.run(work(5))) == [6]
-    assert (len(source.calls), len(follow.calls)) == (1, 2)
-
-
-def test_equal_nodes_share_a_result_unless_they_ask_for_their_id(runner, node, graph):
-    plain, own = Counted(lambda x: (x,)), Counted(lambda x, me: (me,))
-    run_it = runner(Plain=node(plain, {"x": INT}), Own=node(own, {"x": INT}, hidden={"me": "UNIQUE_ID"}))
-    nodes = {f"p{i}": ("Plain", {"x": 1}) for i in (1, 2)} | {f"o{i}": ("Own", {"x": 1}) for i in (1, 2)}
-    shows = {f"s_{name}": ("Show", {"value": [name, 0]}) for name in nodes}
-    run = run_it.run(graph(**nodes, **shows))
-    assert len(plain.calls) == 1 and len(own.calls) == 2
-    assert seen(run, "s_o1") == ["o1"] and seen(run, "s_o2") == ["o2"]
-
-
-@pytest.mark.parametrize(
-    ("answers", "calls"),
-    [((1, 1), 1), ((1, 2), 2), ((math.nan, math.nan), 2), ((float("nan"), float("nan")), 2)],
-)
-def test_is_changed_decides_about_running_again(runner, node, graph, answers, calls):
-    source, answer = Counted(lambda x: (x,)), iter(answers)
-    kind = node(source, {"x": INT}, IS_CHANGED=classmethod(lambda cls, x: next(answer)))
-    run_it = runner(Source=kind)
-    for _ in range(2):
-        run_it.run(graph(s=("Source", {"x": 1}), out=("Show", {"value": ["s", 0]})))
-    assert len(source.calls) == calls
-
-
-def test_is_changed_that_raises_means_always(runner, node, graph):
-    source = Counted(lambda x: (x,))
-
-    def broken(cls, x):
-        raise OSError("gone")
-
-    run_it = runner(Source=node(source, {"x": INT}, IS_CHANGED=classmethod(broken)))
-    for _ in range(2):
-        run_it.run(graph(s=("Source", {"x": 1}), out=("Show", {"value": ["s", 0]})))
-    assert len(source.calls) == 2
-
-
-def test_is_changed_sees_constants_and_none_for_links(runner, node, graph):
-    got = []
-    kind = node(
-        lambda a, b: (1,), {"a": INT, "b": INT}, IS_CHANGED=classmethod(lambda cls, a, b: got.append((a, b)))
-    )
-    work = graph(
-        n=("PrimitiveInt", {"value": 1}), s=("S", {"a": ["n", 0], "b": 3}), out=("Show", {"value": ["s", 0]})
-    )
-    runner(S=kind).run(work)
-    assert got == [(None, 3)]
-
-
-def test_what_a_new_workflow_does_not_use_is_dropped(runner, node, graph):
-    source = Counted(lambda x: (x,))
-    run_it = runner(Source=node(source, {"x": INT}))
-    for x in (1, 2, 1):
-        run_it.run(graph(s=("Source", {"x": x}), out=("Show", {"value": ["s", 0]})))
-    assert len(source.calls) == 3
-
-
 def test_only_the_asked_for_outputs_run(runner, node, graph):
     work = graph(a=("Show", {"value": 1}), b=("Show", {"value": 2}))
     assert runner().run(work, partial_execution_targets=["b"]).outputs == {"b": {"seen": [2]}}
@@ -402,21 +311,6 @@ def test_an_edit_error_is_passed_on_as_its_own_sentence_with_the_nodes_title(run
     with pytest.raises(NodeFailed) as caught:
         runner(Fail=node(fail)).run(work)
     assert str(caught.value) == "'my edit' (Fail): The mask is empty; paint something."
-
-
-def test_results_of_before_an_error_stay_cached(runner, node, graph):
-    source, fails = Counted(lambda: (1,)), iter([True, False])
-
-    def maybe(x):
-        if next(fails):
-            raise EditError("not yet")
-        return (x,)
-
-    run_it = runner(Source=node(source), Maybe=node(maybe, {"x": INT}))
-    work = graph(s=("Source", {}), m=("Maybe", {"x": ["s", 0]}), out=("Show", {"value": ["m", 0]}))
-    with pytest.raises(NodeFailed):
-        run_it.run(work)
-    assert seen(run_it.run(work)) == [1] and len(source.calls) == 1
 
 
 def test_ctrl_c_passes_through_and_is_noted(runner, node, graph):
