@@ -70,23 +70,29 @@ def strength(mask: Tensor, factor: float) -> Tensor:
     return mask * factor
 
 
+def checked(mask: Tensor) -> Tensor:
+    """A mask [h, w] or [b, h, w] as float32 [b, h, w]. EditError for another shape and for NaN."""
+    mask = (mask[None] if mask.ndim == 2 else mask).float()
+    if mask.ndim != 3 or 0 in mask.shape:
+        raise EditError(f"A mask of shape {tuple(mask.shape)} is not [batch, height, width].")
+    if not bool(torch.isfinite(mask).all()):
+        raise EditError("The mask holds NaN or infinite values; check the node that made it.")
+    return mask
+
+
 def fit(mask: Tensor, height: int, width: int, batch: int | None = None, mode: str = "bilinear") -> Tensor:
     """A mask that fits a picture: [h, w] or [b, h, w] of any size to [batch, height, width].
 
     A single mask serves a whole batch. mode: bilinear keeps soft edges, nearest keeps 0 and 1. EditError for a batch
     that does not fit and for NaN.
     """
-    mask = (mask[None] if mask.ndim == 2 else mask).float()
-    if mask.ndim != 3:
-        raise EditError(f"A mask of shape {tuple(mask.shape)} is not [batch, height, width].")
-    if not bool(torch.isfinite(mask).all()):
-        raise EditError("The mask holds NaN or infinite values; check the node that made it.")
+    mask = checked(mask)
     if batch is not None and mask.shape[0] not in (1, batch):
         raise EditError(f"{mask.shape[0]} masks do not fit {batch} pictures; give one mask, or one per picture.")
     if mask.shape[-2:] != (height, width):
         options = {"mode": "nearest-exact"} if mode == "nearest" else {"mode": "bilinear", "antialias": True}
         mask = F.interpolate(mask[:, None], size=(height, width), **options)[:, 0]
-    mask = mask.clamp(0, 1)
+    mask = mask.clamp(0, 1) if mask.min() < 0 or mask.max() > 1 else mask
     return mask if batch is None or mask.shape[0] == batch else mask.expand(batch, -1, -1)
 
 

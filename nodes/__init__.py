@@ -1,4 +1,10 @@
-"""What a user wires on the canvas: one file per system."""
+"""What a user wires on the canvas: one file per system, one small class per node."""
 
-NODE_CLASS_MAPPINGS = {}
-NODE_DISPLAY_NAME_MAPPINGS = {}
+from . import blazeedit, blazeedit_steps, region
+from .host import folders
+
+MODULES = (blazeedit, blazeedit_steps, region)
+NODE_CLASS_MAPPINGS = {k: v for module in MODULES for k, v in module.NODE_CLASS_MAPPINGS.items()}
+NODE_DISPLAY_NAME_MAPPINGS = {k: v for module in MODULES for k, v in module.NODE_DISPLAY_NAME_MAPPINGS.items()}
+
+folders.register()

@@ -20,7 +20,7 @@ from .tasks import Task
 from .tasks import task as find_task
 from .work import MAP_SIZE, STICKER_SIZE, Conditioning, Edit, Work, fill_canvas, fitted
 
-__all__ = ["Conditioning", "Edit", "decode", "deliver", "encode", "outpaint", "outpaint_margins", "relight", "remove",
+__all__ = ["Conditioning", "Edit", "decode", "deliver", "encode", "extended_alpha", "outpaint", "outpaint_margins", "relight", "remove",
            "sample", "sticker", "swap", "tone"]  # fmt: skip
 Callback = Callable[[int, int], None] | None
 BLANK = 0.5  # what f_θ sees where a picture does not exist yet
@@ -134,6 +134,11 @@ def outpaint(
     conditioning = encode(model, canvas, mask, "outpaint")
     decoded = decode(model, sample(model, conditioning, steps=steps, seed=seed, callback=callback))
     return deliver(model, conditioning, decoded, feather=feather, texture=texture)
+
+
+def extended_alpha(alpha: Tensor | None, *, left: int, top: int, right: int, bottom: int) -> Tensor | None:
+    """The alpha [b, h, w] of an outpainted picture: the new pixels are opaque."""
+    return None if alpha is None else F.pad(alpha, (left, right, top, bottom), value=1.0)
 
 
 def outpaint_margins(height: int, width: int, aspect: str, anchor: str = "center") -> tuple[int, int, int, int]:

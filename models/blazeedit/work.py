@@ -66,3 +66,10 @@ def fill_canvas(image: Tensor, hole: Tensor, whole: bool) -> tuple[Tensor, Tenso
     if not torch.any(small_hole > 0):  # a hole thinner than a working pixel
         small_hole = (resize(hole[:, None], size, mode="area")[:, 0] > 0).float()
     return small, small_hole, crop
+
+
+def padded_alike(images: list[Tensor]) -> list[Tensor]:
+    """Pictures [1, c, h, w] padded on the right and at the bottom, by repeating the edge, to the largest of them."""
+    height, width = (max(i.shape[axis] for i in images) for axis in (-2, -1))
+    pads = [(0, width - i.shape[-1], 0, height - i.shape[-2]) for i in images]
+    return [torch.nn.functional.pad(i, p, mode="replicate") for i, p in zip(images, pads, strict=True)]

@@ -1,0 +1,151 @@
+"""BlazeEdit step by step: load, encode mask and task, sample, decode, deliver."""
+
+import torch
+
+from ..models.blazeedit import pipeline, work
+from ..models.blazeedit.tasks import TASKS
+from .blazeedit import CHANGED, MODEL, SEED_INPUT, STRENGTH_INPUT, TEXTURE_INPUT
+from .host import models
+from .host.folders import model_folder, model_folders
+from .host.progress import reporter
+from .unpacking import on_device, packed, packed_mask, picture, region
+
+CONDITIONING, LATENT = "EDITKIT_CONDITIONING", "EDITKIT_LATENT"
+MODEL_INPUT = (MODEL, {"tooltip": "From Load BlazeEdit."})
+CONDITIONING_INPUT = (CONDITIONING, {"tooltip": "From Mask Task."})
+
+
+class LoadBlazeEdit:
+    DESCRIPTION = "Loads a BlazeEdit model: the one that ships with the pack, or one from models/editkit."
+    CATEGORY = "EditKit/blazeedit"
+    SEARCH_ALIASES = ["load model", "checkpoint", "blazeedit"]
+    RETURN_TYPES, RETURN_NAMES, OUTPUT_TOOLTIPS = (MODEL,), ("model",), ("The model, in ComfyUI's memory management.",)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        names = [models.SHIPPED, *model_folders()]
+        tip = "shipped: the small model in the pack. Others: folders below models/editkit."
+        return {"required": {"model": (names, {"tooltip": tip})}}
+
+    @classmethod
+    def IS_CHANGED(cls, model):
+        return models.SHIPPED if model == models.SHIPPED else models.fingerprint(model_folder(model))
+
+    def run(self, *, model):
+        return (models.blazeedit(model),)
+
+
+class MaskTask:
+    DESCRIPTION = "Encodes the picture, the mask and the task (its τ) into what the sampler is conditioned on."
+    CATEGORY = "EditKit/blazeedit"
+    SEARCH_ALIASES = ["task", "encode", "inpaint conditioning", "tau"]
+    RETURN_TYPES, RETURN_NAMES = (CONDITIONING,), ("conditioning",)
+    OUTPUT_TOOLTIPS = ("Picture, mask and task as the sampler, decoder and delivery need them.",)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "model": MODEL_INPUT,
+                "image": ("IMAGE", {"tooltip": "The picture to edit; for outpaint, padded with Pad for Outpaint."}),
+                "task": ([*TASKS], {"tooltip": "What to do. remove, outpaint and sticker need a mask."}),
+                "shadow": ("BOOLEAN", {"default": True, "tooltip": "remove: also lifts the object's shadow."}),
+            },
+            "optional": {
+                "mask": ("MASK", {"tooltip": "White is the region to edit. tone and relight take the whole picture."}),
+                "custom_task": ("STRING", {"default": "", "tooltip": "A task that your finetuning registered; "
+                                           "replaces the choice above."}),
+            },
+        }  # fmt: skip
+
+    def run(self, *, model, image, task, shadow, mask=None, custom_task=""):
+        net = model.ready()
+        rgb, mask = on_device(picture(image)[0], region(mask))
+        return (pipeline.encode(net, rgb, mask, custom_task.strip() or task, shadow=shadow),)
+
+
+class BlazeEditSampler:
+    DESCRIPTION = "Runs the few-step sampler of BlazeEdit on the encoded task."
+    CATEGORY = "EditKit/blazeedit"
+    SEARCH_ALIASES = ["ksampler", "denoise", "sample"]
+    RETURN_TYPES, RETURN_NAMES, OUTPUT_TOOLTIPS = (LATENT,), ("latent",), ("BlazeEdit's own latents, one per picture.",)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "model": MODEL_INPUT,
+                "conditioning": CONDITIONING_INPUT,
+                "steps": ("INT", {"default": 0, "min": 0, "max": 50,
+                                  "tooltip": "0: the task's own number (2 for remove and outpaint, else 1)."}),
+                "seed": SEED_INPUT,
+            }
+        }  # fmt: skip
+
+    def run(self, *, model, conditioning, steps, seed):
+        net = model.ready()
+        return (pipeline.sample(net, conditioning, steps=steps or None, seed=seed, callback=reporter()),)
+
+
+class BlazeEditDecode:
+    DESCRIPTION = "Decodes BlazeEdit latents to pictures at the network's working size."
+    CATEGORY = "EditKit/blazeedit"
+    SEARCH_ALIASES = ["vae decode", "decoder"]
+    RETURN_TYPES, RETURN_NAMES = ("IMAGE",), ("decoded",)
+    OUTPUT_TOOLTIPS = ("The working pictures; of different sizes in a batch, they are padded to the largest.",)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"model": MODEL_INPUT, "latent": (LATENT, {"tooltip": "From BlazeEdit Sampler."})}}
+
+    def run(self, *, model, latent):
+        return (packed(torch.cat(work.padded_alike(pipeline.decode(model.ready(), latent)))),)
+
+
+class Deliver:
+    DESCRIPTION = "Brings a decoded edit to the picture's full size; pixels outside the change stay bit-identical."
+    CATEGORY = "EditKit/blazeedit"
+    SEARCH_ALIASES = ["paste back", "composite", "full resolution", "upscale edit"]
+    RETURN_TYPES, RETURN_NAMES = ("IMAGE", "MASK"), ("image", "changed")
+    OUTPUT_TOOLTIPS = ("The edited picture at full size.", CHANGED)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "model": MODEL_INPUT,
+                "conditioning": CONDITIONING_INPUT,
+                "decoded": ("IMAGE", {"tooltip": "From BlazeEdit Decode."}),
+                "feather": ("INT", {"default": 4, "min": 0, "max": 128,
+                                    "tooltip": "Pixels over which a fill blends into its surroundings."}),
+                "strength": STRENGTH_INPUT,
+                "texture": TEXTURE_INPUT,
+            }
+        }  # fmt: skip
+
+    def run(self, *, model, conditioning, decoded, feather, strength, texture):
+        net = model.ready()
+        small = list(on_device(picture(decoded)[0])[0].split(1))
+        edit = pipeline.deliver(net, conditioning, small, feather=feather, strength=strength, texture=texture)
+        return packed(edit.image), packed_mask(edit.changed)
+
+
+NODE_CLASS_MAPPINGS = {
+    "EditKitLoadBlazeEdit": LoadBlazeEdit,
+    "EditKitMaskTask": MaskTask,
+    "EditKitBlazeEditSampler": BlazeEditSampler,
+    "EditKitBlazeEditDecode": BlazeEditDecode,
+    "EditKitDeliver": Deliver,
+}
+NODE_DISPLAY_NAME_MAPPINGS = {
+    "EditKitLoadBlazeEdit": "Load BlazeEdit",
+    "EditKitMaskTask": "Mask Task",
+    "EditKitBlazeEditSampler": "BlazeEdit Sampler",
+    "EditKitBlazeEditDecode": "BlazeEdit Decode",
+    "EditKitDeliver": "Deliver Edit",
+}
