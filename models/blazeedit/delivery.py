@@ -9,7 +9,7 @@ from ..region import composite
 from .guess import membrane
 
 STRIP = 256  # rows at a time: twelve megapixels need no second copy of themselves
-RIDGE = 1e-3
+RIDGE = 1e-4
 ROBUST = 0.05  # residual at which a pixel's weight is halved
 
 
@@ -46,7 +46,7 @@ def apply_colour_map(x: Tensor, coefficients: Tensor) -> Tensor:
 
 
 def fade_gain(log_gain: Tensor, threshold: float = 0.06) -> Tensor:
-    """Gains below the threshold become exactly 0, above it they lose half of it: small gains are noise."""
+    """Gains below the threshold become exactly 0, those above twice the threshold stay: small gains are noise."""
     size = log_gain.abs().amax(1, keepdim=True)
     ramp = ((size - threshold) / threshold).clamp(0, 1)
     return log_gain * ramp

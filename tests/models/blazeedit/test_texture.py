@@ -1,0 +1,45 @@
+import torch
+
+from editkit.models.blazeedit.guess import membrane
+from editkit.models.blazeedit.texture import coherent_copy
+
+
+def striped(size=128, period=16):
+    y, x = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
+    wave = 0.5 + 0.3 * torch.sin(2 * torch.pi * x / period) * torch.sin(2 * torch.pi * y / period)
+    return wave[None, None].expand(1, 3, -1, -1).contiguous()
+
+
+def centre_hole(size=128):
+    hole = torch.zeros(1, size, size)
+    hole[:, 48:80, 48:80] = 1
+    return hole
+
+
+def test_a_repeating_texture_is_continued():
+    photo, hole = striped(period=8), centre_hole()
+    guide = membrane(photo, hole)
+    filled = coherent_copy(photo, hole, guide, sigma=3.0, gain=1.0)
+    inside = (hole > 0)[:, None].expand_as(photo)
+    before = (guide - photo)[inside].square().mean()
+    assert float((filled - photo)[inside].square().mean()) < 0.35 * float(before)
+
+
+def test_outside_the_hole_the_photo_is_bit_identical():
+    photo, hole = striped(), centre_hole()
+    filled = coherent_copy(photo, hole, membrane(photo, hole))
+    outside = (hole == 0)[:, None].expand_as(photo)
+    assert torch.equal(filled[outside], photo[outside])
+
+
+def test_what_lies_in_the_hole_is_never_copied():
+    photo, hole = striped(), centre_hole()
+    guide = membrane(photo, hole)
+    other = torch.where(hole[:, None] > 0, torch.zeros_like(photo), photo)
+    assert torch.allclose(coherent_copy(photo, hole, guide), coherent_copy(other, hole, guide), atol=1e-5)
+
+
+def test_where_nothing_is_known_the_guide_alone_stays():
+    photo, hole = striped(64), torch.ones(1, 64, 64)
+    guide = torch.full_like(photo, 0.4)
+    assert torch.equal(coherent_copy(photo, hole, guide), guide)
