@@ -21,7 +21,7 @@ def save(model: BlazeEdit, folder: Path | str, *, dtype: torch.dtype = torch.flo
 
     Returns the paths written. OSError when the folder cannot be written.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save as to_bytes
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -31,7 +31,7 @@ def save(model: BlazeEdit, folder: Path | str, *, dtype: torch.dtype = torch.flo
     for number, names in enumerate(groups, 1):
         path = folder / f"model-{number:05d}-of-{len(groups):05d}.safetensors"
         part = path.with_suffix(".part")
-        save_file({k: tensors[k] for k in names}, part, metadata={"format": "pt", "config": model.config.name})
+        part.write_bytes(to_bytes({k: tensors[k] for k in names}, {"format": "pt", "config": model.config.name}))
         os.replace(part, path)
         where.update(dict.fromkeys(names, path.name))
         written.append(path)

@@ -109,7 +109,7 @@ def deliver_sticker(
     images = []
     for work, small in zip(conditioning.works, decoded, strict=True):
         small = small[..., : work.small.shape[-2], : work.small.shape[-1]]
-        colours = sticker_guess(work.image) + resize(small - work.guess, work.image.shape[-2:], mode="bicubic")
+        colours = sticker_guess(work.image, masks.binarise(work.mask, 0.5)) + resize(small - work.guess, work.image.shape[-2:], mode="bicubic")
         pixels = round(border * min(work.image.shape[-2:]))
         images.append(die_cut(colours.clamp(0, 1), work.mask, pixels, shadow))
     out = torch.cat(images)

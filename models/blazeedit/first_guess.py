@@ -20,5 +20,5 @@ def first_guess(task_name: str, image: Tensor, mask: Tensor) -> Tensor:
     if delivery == "colour_map":
         return partial_stretch(image, TONE_BLEND, TONE_LIMIT)
     if delivery == "sticker":
-        return torch.where(mask[:, None] > 0, sticker_guess(image), image)
+        return torch.where(mask[:, None] > 0, sticker_guess(image, mask), image)
     return image

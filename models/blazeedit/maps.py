@@ -4,9 +4,11 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from .. import masks
 from ..errors import EditError
+from ..filters import gaussian_blur
 from ..image import resize
 from ..region import composite, crop_around
 from .delivery import apply_colour_map, apply_gain, fade_gain, upsample_gain
@@ -17,9 +19,10 @@ from .tasks import TASKS
 from .work import SHADOW_CONTEXT, Edit, fitted
 
 RELIGHT_SCALE = 0.7  # the log-gain is shrunk: naturally dark places look like shadows (chosen on held-back photographs)
-TONE_SCALE = 0.85
-TONE_DEFAULT = "stretch"
+TONE_SCALE = 0.9  # held-back photographs prefer 0.85 to 1; the rest is left to the strength slider
+TONE_DEFAULT = "network"
 THUMBNAIL = 64
+ATTACHED = 0.15  # log-gain from which a place counts as shadow when its connection to the object is sought
 TAPER = 0.12  # share of a crop's side over which a gain fades out before the crop's border
 
 
@@ -41,7 +44,8 @@ def lift_shadow(model: BlazeEdit, image: Tensor, hole: Tensor) -> tuple[Tensor, 
     The gain head sees the hole's surroundings; its gain fades to nothing before the crop ends, so that no edge shows.
     """
     crop, crop_hole, record = crop_around(image, hole, context=SHADOW_CONTEXT, multiple=8, minimum=96)
-    small = log_gain(model, crop, crop_hole, TASKS["remove"].tau)
+    small = log_gain(model, crop, crop_hole, TASKS["remove"].tau).clamp_min(0)  # a lifted shadow gets lighter
+    small = small * attached(small, masks.fit(crop_hole, *small.shape[-2:], mode="nearest"))
     gain = upsample_gain(fade_gain(small), crop) * _taper(crop, record, image)
     gain = fade_gain(gain, 0.03) * (1 - crop_hole[:, None])
     lifted = apply_gain(crop, gain)
@@ -51,6 +55,18 @@ def lift_shadow(model: BlazeEdit, image: Tensor, hole: Tensor) -> tuple[Tensor, 
     out[..., window[0], window[1]] = torch.where(moved[:, None] > 0, lifted, crop)
     shadow[..., window[0], window[1]] = moved
     return out, shadow
+
+
+def attached(gain: Tensor, hole: Tensor) -> Tensor:
+    """1 where a gain region touches the hole, softly 0 elsewhere: an object's shadow begins at the object.
+
+    Morphological reconstruction from the hole inside the thresholded gain. gain: [1, 3, h, w], hole: [1, h, w].
+    """
+    region = ((gain.amax(1, keepdim=True) > ATTACHED) | (hole[:, None] > 0)).float()
+    reached = F.max_pool2d(hole[:, None], 5, 1, 2) * region
+    for _ in range(max(gain.shape[-2:])):
+        reached = F.max_pool2d(reached, 3, 1, 1) * region
+    return gaussian_blur(F.max_pool2d(reached, 3, 1, 1), 1.0)
 
 
 def _taper(crop: Tensor, record, image: Tensor) -> Tensor:

@@ -19,10 +19,11 @@ from .sheets import grid
 from .sources import Sources, crops
 from .store import Store
 
-SHARES = {"remove": 0.30, "outpaint": 0.26, "tone": 0.14, "relight": 0.12, "sticker": 0.18}
+SHARES = {"remove": 0.27, "outpaint": 0.25, "tone": 0.18, "relight": 0.18, "sticker": 0.12}
 HOLE_WEIGHT, REST_WEIGHT = 3.7, 0.7  # x0-prediction: the hole is what reaches the user, the rest is pasted
 HOLE_SHARE = (0.08, 0.28)  # of the crop around a hole: at inference it is about a quarter
 MIXED_GUESS = 0.3  # share of tone and relight pairs with the other's first guess: τ alone must tell the task
+WRONG_TAU = 0.25  # share of tone and relight pairs with another task's τ: that task finds nothing to do, y = x
 
 
 class DiffusionStage(Stage):
@@ -149,7 +150,16 @@ class FinetuneStage(DiffusionStage):
         if name in ("tone", "relight") and mixed:
             swapped = torch.from_numpy(rng.random(count) < mixed)[:, None, None, None]
             guess = torch.where(swapped, x if name == "tone" else luminance_stretch(x), guess)
+            return self.with_wrong_taus(name, rng, x, mask, y, guess)
         return x, mask, y, torch.full((count,), self.taus[name]), guess
+
+    def with_wrong_taus(self, name, rng, x, mask, y, guess):
+        """Some of the pairs with another task's τ, and their own x as the target."""
+        others = [tau for other, tau in self.taus.items() if other != name] or [self.taus[name]]
+        wrong = torch.from_numpy(rng.random(len(x)) < WRONG_TAU)
+        drawn = torch.from_numpy(rng.choice(others, len(x)).astype(np.float32))
+        tau = torch.where(wrong, drawn, torch.full_like(drawn, self.taus[name]))
+        return x, mask, torch.where(wrong[:, None, None, None], x, y), tau, guess
 
     def batch(self, rng, count, size):
         names = list(self.shares)

@@ -144,7 +144,7 @@ class _Run:
         state = self.store.load_state(self.stage.name)
         if state is None:
             return
-        self.stage.load_state_dict(state["stage"])
+        self.stage.load_state_dict(state["stage"], strict=False)  # what is frozen comes from its own stage
         for role, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][role])
         for name, shadow in state["ema"].items():
@@ -237,7 +237,7 @@ class _Run:
         if not self.main:
             return
         self.store.save_state(self.stage.name, {
-            "stage": self.stage.state_dict(),
+            "stage": {k: p.detach() for k, p in self.stage.named_parameters() if p.requires_grad},
             "optimizers": {role: o.state_dict() for role, o in self.optimizers.items()},
             "ema": self.ema.shadow, "step": self.step, "best": self.best,
         })  # fmt: skip
