@@ -21,7 +21,8 @@ from .model import BlazeEdit
 from .texture import coherent_copy
 from .work import Conditioning, Edit, Work
 
-TEXTURE_SIGMA, TEXTURE_GAIN = 2.0, 0.8  # chosen on photographs that are not the held-out five
+TEXTURE_SIGMA = 2.0  # px; this and the gains were chosen on photographs held back from training
+TEXTURE_GAIN = {True: 0.7, False: 0.8}  # outpainting, removal
 GAIN_BLUR = 1.5  # px at working size; finer differences are the codec's, not the light's
 
 
@@ -58,7 +59,7 @@ def _paste(work: Work, small: Tensor, feather: int, strength: float, texture: bo
     picture, local = work.image[window], hole[window]
     smooth = seam_correction(small, work.small, work.small_mask)
     guide = shrink(torch.where(work.small_mask[:, None] > 0, smooth, work.small), picture.shape[-2:]).clamp(0, 1)
-    fill = coherent_copy(picture, local, guide, sigma=TEXTURE_SIGMA, gain=TEXTURE_GAIN) if texture else guide
+    fill = coherent_copy(picture, local, guide, sigma=TEXTURE_SIGMA, gain=TEXTURE_GAIN[whole]) if texture else guide
     soft = hole if whole else masks.feather(hole, feather)
     weight = (soft * strength if whole else _opacity(soft, work.mask, hole, strength))[window]
     out = work.image.clone()

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from .guess import membrane, partial_stretch, sticker_guess
+from .guess import extend, membrane, partial_stretch, sticker_guess
 from .tasks import TASKS
 
 TONE_BLEND, TONE_LIMIT = 0.6, 2.0  # of the luminance stretch: fixed on photographs held back from training
@@ -15,6 +15,8 @@ def first_guess(task_name: str, image: Tensor, mask: Tensor) -> Tensor:
     image: [b, 3, h, w] in 0..1, mask: [b, h, w] of 0 and 1. Returns [b, 3, h, w].
     """
     delivery = TASKS[task_name].delivery if task_name in TASKS else "none"
+    if task_name == "outpaint":
+        return extend(image, mask)
     if delivery == "paste":
         return membrane(image, mask)
     if delivery == "colour_map":

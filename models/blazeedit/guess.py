@@ -4,11 +4,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..filters import gaussian_blur, guided_filter, masked_blur
+from ..filters import gaussian_blur, gaussian_kernel, guided_filter, masked_blur
 from ..image import luminance
 
 COARSEST = 8  # px of the multigrid's last level
 SWEEPS = (30, 16, 12, 10, 8)  # Jacobi sweeps per level, coarse to fine; the last holds for all finer levels
+SPREAD = 0.6  # of a continued border; PSNR still rises a little up to 1, but the eye misses the horizon
 BINS = 256
 LOW, HIGH = 0.005, 0.995  # percentiles of a stretch
 STICKER_STEPS, STICKER_SOFTNESS, STICKER_SATURATION, STICKER_OUTLINE = 5, 0.35, 1.45, 0.85
@@ -52,6 +53,55 @@ def _relax(x: Tensor, value: Tensor, known: Tensor, sweeps: int) -> Tensor:
         mean = 0.25 * (p[..., :-2, 1:-1] + p[..., 2:, 1:-1] + p[..., 1:-1, :-2] + p[..., 1:-1, 2:])
         x = torch.where(known > 0, value, mean)
     return x
+
+
+def extend(image: Tensor, hole: Tensor) -> Tensor:
+    """Continues a rectangle of known pixels to all sides: its border rows and columns, ever wider blurred.
+
+    At distance d the border is seen through a Gaussian of sigma = SPREAD · d. The membrane's kernel at that distance
+    has the heavy tails of a Cauchy distribution: it greys a horizon that this keeps, and is farther from the truth.
+    image: [b, c, h, w], hole: [b, h, w] of 0 and 1. A picture whose known pixels are no rectangle gets the membrane.
+    """
+    out = [_extend_one(image[i : i + 1], hole[i : i + 1]) for i in range(len(image))]
+    return torch.where(hole[:, None] > 0, torch.cat(out), image)
+
+
+def _extend_one(image: Tensor, hole: Tensor) -> Tensor:
+    known = hole[0] == 0
+    rows, columns = known.any(1).nonzero()[:, 0], known.any(0).nonzero()[:, 0]
+    if len(rows) == 0:
+        return membrane(image, hole)
+    top, bottom, left, right = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+    if not bool(known[top:bottom, left:right].all()):
+        return membrane(image, hole)
+    x = image[..., top:bottom, left:right]
+    x = _continue_down(_continue_down(x, image.shape[-2] - bottom).flip(2), top).flip(2).transpose(2, 3)
+    x = _continue_down(_continue_down(x, image.shape[-1] - right).flip(2), left).flip(2)
+    return x.transpose(2, 3)
+
+
+def _continue_down(x: Tensor, count: int) -> Tensor:
+    """[1, c, h, w] to [1, c, h + count, w]: the last row, blurred along itself by SPREAD times the distance."""
+    if count == 0:
+        return x
+    distances = [0.0]
+    while distances[-1] < count:  # blurs at a few distances, the rows between them interpolated
+        distances.append(distances[-1] + max(1.0, 0.35 * distances[-1]))
+    profiles = torch.cat([_blur_row(x[..., -1:, :], SPREAD * d) for d in distances], dim=2)  # [1, c, n, w]
+    rows = torch.arange(1, count + 1, device=x.device, dtype=x.dtype)
+    at = torch.tensor(distances, device=x.device, dtype=x.dtype)
+    upper = torch.searchsorted(at, rows).clamp(1, len(distances) - 1)
+    t = ((rows - at[upper - 1]) / (at[upper] - at[upper - 1]))[None, None, :, None]
+    return torch.cat([x, torch.lerp(profiles[:, :, upper - 1], profiles[:, :, upper], t)], dim=2)
+
+
+def _blur_row(row: Tensor, sigma: float) -> Tensor:
+    if sigma < 0.3:
+        return row
+    kernel = gaussian_kernel(min(sigma, 4.0 * row.shape[-1]), device=row.device, dtype=row.dtype).view(1, 1, 1, -1)
+    radius = kernel.shape[-1] // 2
+    padded = F.pad(row, (radius, radius, 0, 0), mode="replicate")
+    return F.conv2d(padded, kernel.expand(row.shape[1], 1, 1, -1), groups=row.shape[1])
 
 
 def cumulative_histogram(x: Tensor) -> Tensor:

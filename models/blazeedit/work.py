@@ -56,15 +56,24 @@ def fitted(height: int, width: int, longest: int, multiple: int = 8) -> tuple[in
 
 
 def fill_canvas(image: Tensor, hole: Tensor, whole: bool) -> tuple[Tensor, Tensor, Crop | None]:
-    """The surroundings of a hole at working size: the crop around it, or the whole canvas for outpainting."""
+    """The surroundings of a hole at working size: the crop around it, or the whole canvas for outpainting.
+
+    Known pixels are averaged over known pixels only: what is in the hole must not bleed into its edge, from where
+    every fill continues.
+    """
     crop = None
     if not whole:
         image, hole, crop = crop_around(image, hole, context=FILL_CONTEXT, multiple=8, minimum=64)
     size = fitted(*image.shape[-2:], FILL_SIZE)
-    small_hole = masks.fit(hole, *size, mode="nearest")
-    small = resize(image, size) if size != image.shape[-2:] else image
-    if not torch.any(small_hole > 0):  # a hole thinner than a working pixel
-        small_hole = (resize(hole[:, None], size, mode="area")[:, 0] > 0).float()
+    if tuple(image.shape[-2:]) == size:
+        return image, hole, crop
+    known = 1 - hole[:, None]
+    weight = resize(known, size, mode="area")
+    small_hole = (weight[:, 0] < 0.5).float()
+    if not bool(small_hole.any()):  # a hole thinner than a working pixel
+        small_hole = (weight[:, 0] < 1).float()
+    clean = resize(image * known, size, mode="area") / weight.clamp_min(1e-3)
+    small = torch.where(small_hole[:, None] > 0, resize(image, size, mode="area"), clean)
     return small, small_hole, crop
 
 
