@@ -16,7 +16,9 @@ def grow(mask: Tensor, radius: int) -> Tensor:
     if radius < 0:
         raise EditError(f"A mask cannot grow by {radius} pixels; use 0 or more, or shrink it.")
     out, done = mask[:, None], 0
-    while done < radius:  # octagons of at most 8 px, one after the other, stay close to a disc and fast at any size
+    while (
+        done < radius
+    ):  # octagons of at most 8 px, one after the other, stay close to a disc and fast at any size
         step = min(8, radius - done)
         out = _dilate_disc(out, step)
         done += step
@@ -35,7 +37,9 @@ def _dilate_disc(x: Tensor, radius: int) -> Tensor:
     for dy in range(-radius, radius + 1):
         half = int((radius**2 - dy**2) ** 0.5 + 0.5)
         wide = F.max_pool2d(x, (1, 2 * half + 1), 1, (0, half)) if half else x
-        rows.append(F.pad(wide, (0, 0, max(dy, 0), max(-dy, 0)))[..., max(-dy, 0) :, :][..., : x.shape[-2], :])
+        rows.append(
+            F.pad(wide, (0, 0, max(dy, 0), max(-dy, 0)))[..., max(-dy, 0) :, :][..., : x.shape[-2], :]
+        )
     return torch.stack(rows).amax(0)
 
 
@@ -88,7 +92,9 @@ def fit(mask: Tensor, height: int, width: int, batch: int | None = None, mode: s
     """
     mask = checked(mask)
     if batch is not None and mask.shape[0] not in (1, batch):
-        raise EditError(f"{mask.shape[0]} masks do not fit {batch} pictures; give one mask, or one per picture.")
+        raise EditError(
+            f"{mask.shape[0]} masks do not fit {batch} pictures; give one mask, or one per picture."
+        )
     if mask.shape[-2:] != (height, width):
         options = {"mode": "nearest-exact"} if mode == "nearest" else {"mode": "bilinear", "antialias": True}
         mask = F.interpolate(mask[:, None], size=(height, width), **options)[:, 0]

@@ -37,7 +37,9 @@ def crop_around(
     top, left, bottom, right = masks.bounding_box(mask)
     # a long thin mask needs surroundings on its thin side too
     side = max(bottom - top, right - left)
-    first, height = _span(top, bottom, max(context * (bottom - top), side, minimum), image.shape[-2], multiple)
+    first, height = _span(
+        top, bottom, max(context * (bottom - top), side, minimum), image.shape[-2], multiple
+    )
     start, width = _span(left, right, max(context * (right - left), side, minimum), image.shape[-1], multiple)
     crop = Crop(first, start, height, width)
     return image[crop.window], mask[crop.window], crop
@@ -55,7 +57,9 @@ def stitch(image: Tensor, edited: Tensor, crop: Crop, mask: Tensor | None = None
     Pixels outside the mask are bit-identical. EditError when the crop lies outside the picture.
     """
     if crop.top + crop.height > image.shape[-2] or crop.left + crop.width > image.shape[-1]:
-        raise EditError(f"The crop {crop} does not lie inside a picture of {image.shape[-1]}x{image.shape[-2]} px.")
+        raise EditError(
+            f"The crop {crop} does not lie inside a picture of {image.shape[-1]}x{image.shape[-2]} px."
+        )
     window = image[crop.window]
     edited = resize(edited, (crop.height, crop.width))
     if mask is None:

@@ -5,6 +5,8 @@ from .host import folders
 
 MODULES = (blazeedit, blazeedit_steps, region)
 NODE_CLASS_MAPPINGS = {k: v for module in MODULES for k, v in module.NODE_CLASS_MAPPINGS.items()}
-NODE_DISPLAY_NAME_MAPPINGS = {k: v for module in MODULES for k, v in module.NODE_DISPLAY_NAME_MAPPINGS.items()}
+NODE_DISPLAY_NAME_MAPPINGS = {
+    k: v for module in MODULES for k, v in module.NODE_DISPLAY_NAME_MAPPINGS.items()
+}
 
 folders.register()

@@ -10,14 +10,23 @@ ASPECTS = ["custom", "16:9", "9:16", "1:1", "4:3", "3:4", "3:2", "2:3", "21:9"]
 ANCHORS = ["center", "left", "right", "top", "bottom"]
 
 IMAGE_INPUT = ("IMAGE", {"tooltip": "The picture to edit, any size; a batch is edited one by one."})
-MODEL_INPUT = (MODEL, {"tooltip": "From Load BlazeEdit. Left open, the weights that ship with the pack are used."})
+MODEL_INPUT = (
+    MODEL,
+    {"tooltip": "From Load BlazeEdit. Left open, the weights that ship with the pack are used."},
+)
 MASK_INPUT = ("MASK", {"tooltip": "White is the region to edit; grey is strength. Resized to the picture."})
-OPTIONAL_MASK = ("MASK", {"tooltip": "Edits only where it is white; grey is strength. Left open: the whole picture."})
+OPTIONAL_MASK = (
+    "MASK",
+    {"tooltip": "Edits only where it is white; grey is strength. Left open: the whole picture."},
+)
 SEED_INPUT = ("INT", {"default": 0, "min": 0, "max": 0xFFFFFFFFFFFFFFFF, "control_after_generate": True,
                       "tooltip": "Changes the noise that the fill starts from."})  # fmt: skip
-TEXTURE_INPUT = ("BOOLEAN", {"default": True, "tooltip": "Copies the picture's own fine texture into the fill."})
-STRENGTH_INPUT = ("FLOAT", {"default": 1.0, "min": 0.0, "max": 1.0, "step": 0.05,
-                            "tooltip": "How far to go: 0 leaves the picture as it is, 1 is the whole correction."})  # fmt: skip
+TEXTURE_INPUT = (
+    "BOOLEAN",
+    {"default": True, "tooltip": "Copies the picture's own fine texture into the fill."},
+)
+STRENGTH_TIP = "How far to go: 0 leaves the picture as it is, 1 is the whole correction."
+STRENGTH_INPUT = ("FLOAT", {"default": 1.0, "min": 0.0, "max": 1.0, "step": 0.05, "tooltip": STRENGTH_TIP})
 CHANGED = "Where pixels changed, 0 to 1; everywhere else they are bit-identical to the input."
 
 
@@ -27,7 +36,9 @@ def network(model):
 
 
 class RemoveObject:
-    DESCRIPTION = "Removes what the mask covers, and the shadow that it casts. The rest of the picture stays exact."
+    DESCRIPTION = (
+        "Removes what the mask covers, and the shadow that it casts. The rest of the picture stays exact."
+    )
     CATEGORY = "EditKit/blazeedit"
     SEARCH_ALIASES = ["inpaint", "erase", "object removal", "delete object", "clean up"]
     RETURN_TYPES, RETURN_NAMES = ("IMAGE", "MASK"), ("image", "changed")
@@ -56,13 +67,21 @@ class RemoveObject:
         net = network(model)
         rgb, mask = on_device(rgb, region(mask))
         edit = pipeline.remove(
-            net, rgb, mask, shadow=shadow, texture=texture, grow=grow, feather=feather, seed=seed, callback=reporter()
+            net,
+            rgb,
+            mask,
+            shadow=shadow,
+            texture=texture,
+            grow=grow,
+            feather=feather,
+            seed=seed,
+            callback=reporter(),
         )
         return packed(edit.image, alpha), packed_mask(edit.changed)
 
 
 class Outpaint:
-    DESCRIPTION = "Continues the picture beyond its borders, to an aspect ratio or by pixels. Its own pixels stay exact."
+    DESCRIPTION = "Continues the picture beyond its borders, to a shape or by pixels. Its own pixels stay exact."
     CATEGORY = "EditKit/blazeedit"
     SEARCH_ALIASES = ["uncrop", "extend", "expand image", "aspect ratio", "outpainting"]
     RETURN_TYPES, RETURN_NAMES = ("IMAGE", "MASK"), ("image", "changed")
@@ -75,7 +94,10 @@ class Outpaint:
         return {
             "required": {
                 "image": IMAGE_INPUT,
-                "aspect": (ASPECTS, {"tooltip": "The smallest canvas of this shape; custom uses the four margins."}),
+                "aspect": (
+                    ASPECTS,
+                    {"tooltip": "The smallest canvas of this shape; custom uses the four margins."},
+                ),
                 "anchor": (ANCHORS, {"tooltip": "Where the picture sits on a canvas of that shape."}),
                 "left": ("INT", {**side, "tooltip": "Pixels to add on the left (custom)."}),
                 "top": ("INT", {**side, "tooltip": "Pixels to add at the top (custom)."}),
@@ -151,11 +173,16 @@ class Relight:
 
 
 class Sticker:
-    DESCRIPTION = "Turns what the mask covers into a sticker with a die-cut border, on a transparent background."
+    DESCRIPTION = (
+        "Turns what the mask covers into a sticker with a die-cut border, on a transparent background."
+    )
     CATEGORY = "EditKit/blazeedit"
     SEARCH_ALIASES = ["cutout", "die cut", "transparent", "emoji", "sticker generation"]
     RETURN_TYPES, RETURN_NAMES = ("IMAGE", "MASK"), ("image", "alpha")
-    OUTPUT_TOOLTIPS = ("The sticker with its alpha channel; Save Image writes a transparent PNG.", "Its opacity.")
+    OUTPUT_TOOLTIPS = (
+        "The sticker with its alpha channel; Save Image writes a transparent PNG.",
+        "Its opacity.",
+    )
     FUNCTION = "run"
 
     @classmethod

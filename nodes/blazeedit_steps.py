@@ -19,7 +19,11 @@ class LoadBlazeEdit:
     DESCRIPTION = "Loads a BlazeEdit model: the one that ships with the pack, or one from models/editkit."
     CATEGORY = "EditKit/blazeedit"
     SEARCH_ALIASES = ["load model", "checkpoint", "blazeedit"]
-    RETURN_TYPES, RETURN_NAMES, OUTPUT_TOOLTIPS = (MODEL,), ("model",), ("The model, in ComfyUI's memory management.",)
+    RETURN_TYPES, RETURN_NAMES, OUTPUT_TOOLTIPS = (
+        (MODEL,),
+        ("model",),
+        ("The model, in ComfyUI's memory management.",),
+    )
     FUNCTION = "run"
 
     @classmethod
@@ -37,7 +41,9 @@ class LoadBlazeEdit:
 
 
 class MaskTask:
-    DESCRIPTION = "Encodes the picture, the mask and the task (its τ) into what the sampler is conditioned on."
+    DESCRIPTION = (
+        "Encodes the picture, the mask and the task (its τ) into what the sampler is conditioned on."
+    )
     CATEGORY = "EditKit/blazeedit"
     SEARCH_ALIASES = ["task", "encode", "inpaint conditioning", "tau"]
     RETURN_TYPES, RETURN_NAMES = (CONDITIONING,), ("conditioning",)
@@ -70,7 +76,11 @@ class BlazeEditSampler:
     DESCRIPTION = "Runs the few-step sampler of BlazeEdit on the encoded task."
     CATEGORY = "EditKit/blazeedit"
     SEARCH_ALIASES = ["ksampler", "denoise", "sample"]
-    RETURN_TYPES, RETURN_NAMES, OUTPUT_TOOLTIPS = (LATENT,), ("latent",), ("BlazeEdit's own latents, one per picture.",)
+    RETURN_TYPES, RETURN_NAMES, OUTPUT_TOOLTIPS = (
+        (LATENT,),
+        ("latent",),
+        ("BlazeEdit's own latents, one per picture.",),
+    )
     FUNCTION = "run"
 
     @classmethod
@@ -95,19 +105,25 @@ class BlazeEditDecode:
     CATEGORY = "EditKit/blazeedit"
     SEARCH_ALIASES = ["vae decode", "decoder"]
     RETURN_TYPES, RETURN_NAMES = ("IMAGE",), ("decoded",)
-    OUTPUT_TOOLTIPS = ("The working pictures; of different sizes in a batch, they are padded to the largest.",)
+    OUTPUT_TOOLTIPS = (
+        "The working pictures; of different sizes in a batch, they are padded to the largest.",
+    )
     FUNCTION = "run"
 
     @classmethod
     def INPUT_TYPES(cls):
-        return {"required": {"model": MODEL_INPUT, "latent": (LATENT, {"tooltip": "From BlazeEdit Sampler."})}}
+        return {
+            "required": {"model": MODEL_INPUT, "latent": (LATENT, {"tooltip": "From BlazeEdit Sampler."})}
+        }
 
     def run(self, *, model, latent):
         return (packed(torch.cat(work.padded_alike(pipeline.decode(model.ready(), latent)))),)
 
 
 class Deliver:
-    DESCRIPTION = "Brings a decoded edit to the picture's full size; pixels outside the change stay bit-identical."
+    DESCRIPTION = (
+        "Brings a decoded edit to the picture's full size; pixels outside the change stay bit-identical."
+    )
     CATEGORY = "EditKit/blazeedit"
     SEARCH_ALIASES = ["paste back", "composite", "full resolution", "upscale edit"]
     RETURN_TYPES, RETURN_NAMES = ("IMAGE", "MASK"), ("image", "changed")

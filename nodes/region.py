@@ -23,7 +23,9 @@ class GrowMask:
 
     @classmethod
     def INPUT_TYPES(cls):
-        return {"required": {"mask": MASK_INPUT, "radius": ("INT", {**RADIUS, "tooltip": "Pixels to grow by."})}}
+        return {
+            "required": {"mask": MASK_INPUT, "radius": ("INT", {**RADIUS, "tooltip": "Pixels to grow by."})}
+        }
 
     def run(self, *, mask, radius):
         return (packed_mask(masks.grow(masks.checked(mask), radius)),)
@@ -38,7 +40,9 @@ class ShrinkMask:
 
     @classmethod
     def INPUT_TYPES(cls):
-        return {"required": {"mask": MASK_INPUT, "radius": ("INT", {**RADIUS, "tooltip": "Pixels to shrink by."})}}
+        return {
+            "required": {"mask": MASK_INPUT, "radius": ("INT", {**RADIUS, "tooltip": "Pixels to shrink by."})}
+        }
 
     def run(self, *, mask, radius):
         return (packed_mask(masks.shrink(masks.checked(mask), radius)),)
@@ -61,7 +65,7 @@ class FeatherMask:
 
 
 class MaskStrength:
-    DESCRIPTION = "Scales a mask's grey value, which every EditKit edit takes as its strength; or makes it black and white."
+    DESCRIPTION = "Scales a mask's grey value, which EditKit's edits take as strength; or makes it black and white."
     CATEGORY = "EditKit/region"
     SEARCH_ALIASES = ["mask opacity", "threshold", "binarize"]
     RETURN_TYPES, RETURN_NAMES, OUTPUT_TOOLTIPS = ("MASK",), ("mask",), ("The mask with its new strength.",)
@@ -84,7 +88,7 @@ class MaskStrength:
 
 
 class PadToMultiple:
-    DESCRIPTION = "Pads a picture on the right and at the bottom to a multiple that a model takes. Unpad undoes it exactly."
+    DESCRIPTION = "Pads a picture on the right and at the bottom to a multiple of pixels. Unpad undoes it exactly."
     CATEGORY = "EditKit/region"
     SEARCH_ALIASES = ["pad image", "divisible"]
     RETURN_TYPES, RETURN_NAMES = ("IMAGE", PADDING), ("image", "padding")
@@ -96,15 +100,23 @@ class PadToMultiple:
         return {
             "required": {
                 "image": ("IMAGE", {"tooltip": "The picture to pad."}),
-                "multiple": ("INT", {"default": 16, "min": 1, "max": 512, "tooltip": "What the sides must divide by."}),
-                "fill": (["replicate", "reflect"], {"tooltip": "What the new pixels show: the edge, or a mirror of it."}),
+                "multiple": (
+                    "INT",
+                    {"default": 16, "min": 1, "max": 512, "tooltip": "What the sides must divide by."},
+                ),
+                "fill": (
+                    ["replicate", "reflect"],
+                    {"tooltip": "What the new pixels show: the edge, or a mirror of it."},
+                ),
             }
         }
 
     def run(self, *, image, multiple, fill):
         rgb, alpha = picture(image)
         padded, padding = images.pad_to_multiple(rgb, multiple, fill)
-        alpha = None if alpha is None else images.pad_to_multiple(alpha[:, None], multiple, "replicate")[0][:, 0]
+        alpha = (
+            None if alpha is None else images.pad_to_multiple(alpha[:, None], multiple, "replicate")[0][:, 0]
+        )
         return packed(padded, alpha), padding
 
 
@@ -131,7 +143,7 @@ class Unpad:
 
 
 class CropAroundMask:
-    DESCRIPTION = "Cuts out the surroundings of a mask, so that a model works on the part that matters. Stitch puts it back."
+    DESCRIPTION = "Cuts out a mask's surroundings, so that a model works on what matters. Stitch puts it back."
     CATEGORY = "EditKit/region"
     SEARCH_ALIASES = ["inpaint crop", "crop and stitch", "zoom in"]
     RETURN_TYPES, RETURN_NAMES = ("IMAGE", "MASK", CROP), ("image", "mask", "crop")
@@ -160,10 +172,16 @@ class CropAroundMask:
 
 
 class Stitch:
-    DESCRIPTION = "Puts an edited crop back where it was, through the mask; everything outside stays bit-identical."
+    DESCRIPTION = (
+        "Puts an edited crop back where it was, through the mask; everything outside stays bit-identical."
+    )
     CATEGORY = "EditKit/region"
     SEARCH_ALIASES = ["inpaint stitch", "uncrop", "paste back"]
-    RETURN_TYPES, RETURN_NAMES, OUTPUT_TOOLTIPS = ("IMAGE",), ("image",), ("The whole picture with the edit in it.",)
+    RETURN_TYPES, RETURN_NAMES, OUTPUT_TOOLTIPS = (
+        ("IMAGE",),
+        ("image",),
+        ("The whole picture with the edit in it.",),
+    )
     FUNCTION = "run"
 
     @classmethod
@@ -173,7 +191,10 @@ class Stitch:
                 "image": ("IMAGE", {"tooltip": "The whole picture, as it was cut from."}),
                 "edited": ("IMAGE", {"tooltip": "The edited crop, at any size."}),
                 "crop": (CROP, {"tooltip": "From Crop Around Mask."}),
-                "feather": ("INT", {"default": 8, "min": 0, "max": 256, "tooltip": "Pixels of soft edge around the mask."}),
+                "feather": (
+                    "INT",
+                    {"default": 8, "min": 0, "max": 256, "tooltip": "Pixels of soft edge around the mask."},
+                ),
             },
             "optional": {"mask": ("MASK", {"tooltip": "Where the edit goes; left open: the whole crop."})},
         }
@@ -185,7 +206,7 @@ class Stitch:
 
 
 class Composite:
-    DESCRIPTION = "Lays an edited picture over the original by a mask; where the mask is black nothing changes, to the bit."
+    DESCRIPTION = "Lays an edited picture over the original by a mask; where it is black nothing changes, to the bit."
     CATEGORY = "EditKit/region"
     SEARCH_ALIASES = ["blend", "mask composite", "paste"]
     RETURN_TYPES, RETURN_NAMES, OUTPUT_TOOLTIPS = ("IMAGE",), ("image",), ("The composited picture.",)

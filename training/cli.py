@@ -29,7 +29,9 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     p.add_argument("stage", choices=STAGES, metavar="STAGE", help=", ".join(STAGES))
     p.add_argument("--config", default="blazeedit-small", help="blazeedit-small (default) or blazeedit-195m")
-    p.add_argument("--photos", action="append", help="a folder of photographs (repeatable); default: scikit's samples")
+    p.add_argument(
+        "--photos", action="append", help="a folder of photographs (repeatable); default: scikit's samples"
+    )
     p.add_argument("--cutouts", help="a folder of RGBA cut-outs; default: rendered objects")
     p.add_argument("--triplets", help="finetune: TASK/{x,m,y}/ folders with same-named files")
     p.add_argument("--base", help="finetune: a model folder to start from (default: the shipped weights)")
@@ -42,7 +44,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--batch", type=int, help="pictures per step")
     p.add_argument("--size", type=int, help="side of the training crops in pixels, a multiple of 32")
     p.add_argument("--lr", type=float, help="learning rate")
-    p.add_argument("--decay", type=float, default=0.0, help="share of this run, at its end, over which the rate falls")
+    p.add_argument(
+        "--decay", type=float, default=0.0, help="share of this run, at its end, over which the rate falls"
+    )
     p.add_argument("--precision", default="auto", choices=["auto", "bf16", "fp32"])
     p.add_argument("--threads", type=int, help="CPU threads")
     p.add_argument("--seed", type=int, default=0)
@@ -65,7 +69,9 @@ def main(argv: list[str]) -> int:
         print(error)
         return 1
     if summary:
-        print("  ".join(f"{k} {v}" if isinstance(v, (str, int)) else f"{k} {v:.3f}" for k, v in summary.items()))
+        print(
+            "  ".join(f"{k} {v}" if isinstance(v, (str, int)) else f"{k} {v:.3f}" for k, v in summary.items())
+        )
     return 0
 
 

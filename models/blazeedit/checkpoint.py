@@ -31,12 +31,16 @@ def save(model: BlazeEdit, folder: Path | str, *, dtype: torch.dtype = torch.flo
     for number, names in enumerate(groups, 1):
         path = folder / f"model-{number:05d}-of-{len(groups):05d}.safetensors"
         part = path.with_suffix(".part")
-        part.write_bytes(to_bytes({k: tensors[k] for k in names}, {"format": "pt", "config": model.config.name}))
+        part.write_bytes(
+            to_bytes({k: tensors[k] for k in names}, {"format": "pt", "config": model.config.name})
+        )
         os.replace(part, path)
         where.update(dict.fromkeys(names, path.name))
         written.append(path)
     written.append(_write_json(folder / CONFIG, model.config.to_dict()))
-    written.append(_write_json(folder / INDEX, {"metadata": {"total_size": _bytes(tensors)}, "weight_map": where}))
+    written.append(
+        _write_json(folder / INDEX, {"metadata": {"total_size": _bytes(tensors)}, "weight_map": where})
+    )
     return written
 
 
@@ -66,9 +70,13 @@ def read_config(folder: Path) -> BlazeEditConfig:
     try:
         return from_dict(json.loads((folder / CONFIG).read_text(encoding="utf-8")))
     except FileNotFoundError:
-        raise EditError(f"No BlazeEdit model in {folder}: {CONFIG} is missing; choose a folder saved by EditKit.") from None
+        raise EditError(
+            f"No BlazeEdit model in {folder}: {CONFIG} is missing; choose a folder saved by EditKit."
+        ) from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise EditError(f"{folder / CONFIG} is not readable JSON ({error}); copy the model folder again.") from None
+        raise EditError(
+            f"{folder / CONFIG} is not readable JSON ({error}); copy the model folder again."
+        ) from None
 
 
 def read_state(folder: Path) -> dict[str, torch.Tensor]:
@@ -90,7 +98,9 @@ def read_state(folder: Path) -> dict[str, torch.Tensor]:
         except FileNotFoundError:
             raise EditError(f"{name} is missing from {folder}; copy the whole model folder.") from None
         except SafetensorError as error:
-            raise EditError(f"{folder / name} is truncated or not safetensors ({error}); copy it again.") from None
+            raise EditError(
+                f"{folder / name} is truncated or not safetensors ({error}); copy it again."
+            ) from None
     return state
 
 

@@ -19,10 +19,14 @@ class Encoder(nn.Module):
         for level, width in enumerate(cfg.channels):
             if level:
                 self.blocks.append(Downsample(c, width, operations=operations))
-            self.blocks.extend(ResBlock(width, width, norm=cfg.norm, operations=operations) for _ in range(cfg.blocks))
+            self.blocks.extend(
+                ResBlock(width, width, norm=cfg.norm, operations=operations) for _ in range(cfg.blocks)
+            )
             c = width
         self.out = operations.Conv2d(c, c_out, 3, padding=1)
-        self.linear = operations.Conv2d(c_in, c_out, cfg.factor, stride=cfg.factor) if cfg.linear_path else None
+        self.linear = (
+            operations.Conv2d(c_in, c_out, cfg.factor, stride=cfg.factor) if cfg.linear_path else None
+        )
         if self.linear is not None:
             zeroed(self.out)
 
@@ -46,7 +50,9 @@ class Decoder(nn.Module):
         for level, width in enumerate(widths):
             if level:
                 self.blocks.append(Upsample(c, width, operations=operations))
-            self.blocks.extend(ResBlock(width, width, norm=cfg.norm, operations=operations) for _ in range(cfg.blocks))
+            self.blocks.extend(
+                ResBlock(width, width, norm=cfg.norm, operations=operations) for _ in range(cfg.blocks)
+            )
             c = width
         self.out = operations.Conv2d(c, 3 * cfg.patch**2, 3, padding=1)
         self.linear = operations.Conv2d(c_in, 3 * cfg.factor**2, 1) if cfg.linear_path else None

@@ -72,7 +72,9 @@ def from_dict(data: dict) -> BlazeEditConfig:
                 parts[key] = UViTConfig(**{**parts[key], **sizes})
         return BlazeEditConfig(**parts)
     except (KeyError, TypeError) as error:
-        raise EditError(f"This is not a BlazeEdit configuration ({error}); use a config.json saved by EditKit.") from None
+        raise EditError(
+            f"This is not a BlazeEdit configuration ({error}); use a config.json saved by EditKit."
+        ) from None
 
 
 CONFIGS = {

@@ -43,7 +43,9 @@ def deliver(
     for work, small in zip(conditioning.works, decoded, strict=True):
         small = small[..., : work.small.shape[-2], : work.small.shape[-1]].to(work.image.device)
         if kind == "paste":
-            edits.append(_paste(work, small, feather, strength, texture, conditioning.task.name == "outpaint"))
+            edits.append(
+                _paste(work, small, feather, strength, texture, conditioning.task.name == "outpaint")
+            )
         else:
             edits.append(_map(model, work, small, strength, kind))
     images, changed = zip(*edits, strict=True)
@@ -58,8 +60,14 @@ def _paste(work: Work, small: Tensor, feather: int, strength: float, texture: bo
     window = (..., slice(top, top + height), slice(left, left + width))
     picture, local = work.image[window], hole[window]
     smooth = seam_correction(small, work.small, work.small_mask)
-    guide = shrink(torch.where(work.small_mask[:, None] > 0, smooth, work.small), picture.shape[-2:]).clamp(0, 1)
-    fill = coherent_copy(picture, local, guide, sigma=TEXTURE_SIGMA, gain=TEXTURE_GAIN[whole]) if texture else guide
+    guide = shrink(torch.where(work.small_mask[:, None] > 0, smooth, work.small), picture.shape[-2:]).clamp(
+        0, 1
+    )
+    fill = (
+        coherent_copy(picture, local, guide, sigma=TEXTURE_SIGMA, gain=TEXTURE_GAIN[whole])
+        if texture
+        else guide
+    )
     soft = hole if whole else masks.feather(hole, feather)
     weight = (soft * strength if whole else _opacity(soft, work.mask, hole, strength))[window]
     out = work.image.clone()
@@ -84,7 +92,9 @@ def _fade_shadow(work: Work, out: Tensor, strength: float) -> Tensor:
 def _map(model: BlazeEdit, work: Work, small: Tensor, strength: float, kind: str):
     """The edit as a map between the codec's own reconstruction and its output, applied to the full picture."""
     seen = model.autoencoder.decode(model.autoencoder.encode(work.small)).clamp(0, 1)
-    if kind == "residual":  # a task of the user's: what the network changed, on top of every pixel of the photo
+    if (
+        kind == "residual"
+    ):  # a task of the user's: what the network changed, on top of every pixel of the photo
         edited = (work.image + resize(small - seen, work.image.shape[-2:])).clamp(0, 1)
     elif kind == "colour_map":
         edited = apply_colour_map(work.image, fit_colour_map(seen, small)).clamp(0, 1)
@@ -110,7 +120,9 @@ def deliver_sticker(
     images = []
     for work, small in zip(conditioning.works, decoded, strict=True):
         small = small[..., : work.small.shape[-2], : work.small.shape[-1]]
-        colours = sticker_guess(work.image, masks.binarise(work.mask, 0.5)) + resize(small - work.guess, work.image.shape[-2:], mode="bicubic")
+        colours = sticker_guess(work.image, masks.binarise(work.mask, 0.5)) + resize(
+            small - work.guess, work.image.shape[-2:], mode="bicubic"
+        )
         pixels = round(border * min(work.image.shape[-2:]))
         images.append(die_cut(colours.clamp(0, 1), work.mask, pixels, shadow))
     out = torch.cat(images)

@@ -41,7 +41,9 @@ def fit_colour_map(source: Tensor, target: Tensor, weight: Tensor | None = None,
 
 def apply_colour_map(x: Tensor, coefficients: Tensor) -> Tensor:
     """x: [b, 3, h, w], coefficients: [b, 10, 3]. Returns [b, 3, h, w], not clamped; works in strips."""
-    strips = [torch.einsum("bthw,btc->bchw", colour_terms(part), coefficients) for part in x.split(STRIP, dim=2)]
+    strips = [
+        torch.einsum("bthw,btc->bchw", colour_terms(part), coefficients) for part in x.split(STRIP, dim=2)
+    ]
     return strips[0] if len(strips) == 1 else torch.cat(strips, dim=2)
 
 

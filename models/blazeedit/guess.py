@@ -43,7 +43,9 @@ def _solve(value: Tensor, known: Tensor, level: int) -> tuple[Tensor, int]:
 
 def _mean(value: Tensor, known: Tensor) -> Tensor:
     count = known.sum((2, 3), keepdim=True)
-    return torch.where(count > 0, value.sum((2, 3), keepdim=True) / count.clamp_min(1), torch.full_like(count, 0.5))
+    return torch.where(
+        count > 0, value.sum((2, 3), keepdim=True) / count.clamp_min(1), torch.full_like(count, 0.5)
+    )
 
 
 def _relax(x: Tensor, value: Tensor, known: Tensor, sweeps: int) -> Tensor:
@@ -98,7 +100,9 @@ def _continue_down(x: Tensor, count: int) -> Tensor:
 def _blur_row(row: Tensor, sigma: float) -> Tensor:
     if sigma < 0.3:
         return row
-    kernel = gaussian_kernel(min(sigma, 4.0 * row.shape[-1]), device=row.device, dtype=row.dtype).view(1, 1, 1, -1)
+    kernel = gaussian_kernel(min(sigma, 4.0 * row.shape[-1]), device=row.device, dtype=row.dtype).view(
+        1, 1, 1, -1
+    )
     radius = kernel.shape[-1] // 2
     padded = F.pad(row, (radius, radius, 0, 0), mode="replicate")
     return F.conv2d(padded, kernel.expand(row.shape[1], 1, 1, -1), groups=row.shape[1])
@@ -161,7 +165,11 @@ def sticker_guess(x: Tensor, mask: Tensor | None = None) -> Tensor:
     """
     scale = max(x.shape[-2:]) / 256
     subject = torch.ones_like(x[:, :1]) if mask is None else mask[:, None]
-    x = torch.where(subject > 0.5, x, masked_blur(x, subject, 6 * scale).clamp(0, 1)) if mask is not None else x
+    x = (
+        torch.where(subject > 0.5, x, masked_blur(x, subject, 6 * scale).clamp(0, 1))
+        if mask is not None
+        else x
+    )
     smooth = _smoothed(_smoothed(x, scale), scale)
     value = luminance(smooth)
     stepped = _soft_steps(0.04 + 0.96 * value.clamp(1e-4, 1) ** 0.85)

@@ -54,7 +54,7 @@ class ToneHead(nn.Module):
 
 
 def soft_histogram(image: Tensor, bins: int = 16) -> Tensor:
-    """Triangular-kernel histogram per channel. image: [b, 3, h, w]. Returns [b, 3 * bins], each channel summing to 4."""
+    """Triangular-kernel histogram per channel, each summing to 4. image: [b, 3, h, w]. Returns [b, 3 * bins]."""
     centres = torch.linspace(0, 1, bins, device=image.device, dtype=image.dtype)
     distance = (image.flatten(2)[..., None] - centres).abs() * (bins - 1)
     return 4 * (1 - distance).clamp_min(0).mean(2).flatten(1)

@@ -26,7 +26,9 @@ def zeroed(layer):
 def time_embedding(t: Tensor, channels: int) -> Tensor:
     """Sinusoidal features of a time in 0..1. t: [b]. Returns [b, channels]."""
     half = channels // 2
-    frequencies = torch.exp(-math.log(10000.0) * torch.arange(half, device=t.device, dtype=torch.float32) / half)
+    frequencies = torch.exp(
+        -math.log(10000.0) * torch.arange(half, device=t.device, dtype=torch.float32) / half
+    )
     angles = 1000.0 * t.float()[:, None] * frequencies[None]
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
@@ -57,7 +59,9 @@ class AttentionBlock(nn.Module):
     A depthwise 3x3 convolution stands for the position, so that any size can be run.
     """
 
-    def __init__(self, channels: int, *, head_channels: int, mlp_ratio: int, time_channels: int = 0, operations=nn):
+    def __init__(
+        self, channels: int, *, head_channels: int, mlp_ratio: int, time_channels: int = 0, operations=nn
+    ):
         super().__init__()
         self.heads = channels // head_channels
         self.position = zeroed(operations.Conv2d(channels, channels, 3, padding=1, groups=channels))

@@ -18,7 +18,9 @@ from .model import BlazeEdit
 from .tasks import TASKS
 from .work import SHADOW_CONTEXT, Edit, fitted
 
-RELIGHT_SCALE = 0.7  # the log-gain is shrunk: naturally dark places look like shadows (chosen on held-back photographs)
+RELIGHT_SCALE = (
+    0.7  # the log-gain is shrunk: naturally dark places look like shadows (chosen on held-back photographs)
+)
 TONE_SCALE = 0.9  # held-back photographs prefer 0.85 to 1; the rest is left to the strength slider
 TONE_DEFAULT = "network"
 THUMBNAIL = 64
@@ -51,7 +53,10 @@ def lift_shadow(model: BlazeEdit, image: Tensor, hole: Tensor) -> tuple[Tensor, 
     lifted = apply_gain(crop, gain)
     moved = (gain.abs().amax(1) > 0).float()
     out, shadow = image.clone(), torch.zeros_like(hole)
-    window = (slice(record.top, record.top + crop.shape[-2]), slice(record.left, record.left + crop.shape[-1]))
+    window = (
+        slice(record.top, record.top + crop.shape[-2]),
+        slice(record.left, record.left + crop.shape[-1]),
+    )
     out[..., window[0], window[1]] = torch.where(moved[:, None] > 0, lifted, crop)
     shadow[..., window[0], window[1]] = moved
     return out, shadow
@@ -87,7 +92,9 @@ def _ramp(length: int, open_start: bool, open_end: bool, like: Tensor) -> Tensor
 def relight(model: BlazeEdit, image: Tensor) -> Tensor:
     """The relit picture [1, 3, h, w] at full size."""
     if model.gain_head is None:
-        raise EditError(f"{model.config.name} has no gain head; relight with blazeedit-small or wire the sampler nodes.")
+        raise EditError(
+            f"{model.config.name} has no gain head; relight with blazeedit-small or wire the sampler nodes."
+        )
     white = torch.ones(1, *image.shape[-2:], device=image.device)
     small = RELIGHT_SCALE * log_gain(model, image, white, TASKS["relight"].tau)
     return apply_gain(image, upsample_gain(small, image))
@@ -116,7 +123,11 @@ def edit_by_map(
     if not 0 <= strength <= 1:
         raise EditError(f"The strength is {strength}; use a value from 0 to 1.")
     shape = (len(image), *image.shape[-2:])
-    weight = torch.ones(shape, device=image.device) if mask is None else masks.fit(mask, *shape[1:], batch=shape[0])
+    weight = (
+        torch.ones(shape, device=image.device)
+        if mask is None
+        else masks.fit(mask, *shape[1:], batch=shape[0])
+    )
     weight = weight * strength
     out = []
     for index in range(len(image)):

@@ -22,7 +22,9 @@ class BlazeEdit(nn.Module):
         self.condition = Encoder(4, f, config.condition, operations=operations)
         self.denoiser = UViT(z + f + z * config.guess, z, config.denoiser, operations=operations)
         self.gain_head = GainHead(config.gain_head, operations=operations) if config.gain_head else None
-        self.tone_head = ToneHead(config.tone_channels, operations=operations) if config.tone_channels else None
+        self.tone_head = (
+            ToneHead(config.tone_channels, operations=operations) if config.tone_channels else None
+        )
 
     def features(self, image: Tensor, mask: Tensor, tau: float | Tensor) -> Tensor:
         """f_θ(concat[x, τ·m]), Eq. 2. image: [b, 3, h, w], mask: [b, h, w] of 0 and 1. Returns [b, f, h/8, w/8]."""

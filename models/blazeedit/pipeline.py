@@ -20,15 +20,36 @@ from .tasks import Task
 from .tasks import task as find_task
 from .work import MAP_SIZE, STICKER_SIZE, Conditioning, Edit, Work, fill_canvas, fitted
 
-__all__ = ["Conditioning", "Edit", "decode", "deliver", "encode", "extended_alpha", "outpaint", "outpaint_margins", "relight", "remove",
-           "sample", "sticker", "swap", "tone"]  # fmt: skip
+__all__ = [
+    "Conditioning",
+    "Edit",
+    "decode",
+    "deliver",
+    "encode",
+    "extended_alpha",
+    "guess_only",
+    "outpaint",
+    "outpaint_margins",
+    "relight",
+    "remove",
+    "sample",
+    "sticker",
+    "swap",
+    "tone",
+]
 Callback = Callable[[int, int], None] | None
 BLANK = 0.5  # what f_θ sees where a picture does not exist yet
 
 
 @torch.no_grad()
 def encode(
-    model: BlazeEdit, image: Tensor, mask: Tensor | None, task: str, *, shadow: bool = True, tau: float | None = None
+    model: BlazeEdit,
+    image: Tensor,
+    mask: Tensor | None,
+    task: str,
+    *,
+    shadow: bool = True,
+    tau: float | None = None,
 ) -> Conditioning:
     """Mask Task: fits image and mask to the working canvas, makes the first guess, and runs f_θ(concat[x, τ·m]).
 
@@ -56,7 +77,9 @@ def check_mask(image: Tensor, mask: Tensor | None, task: Task) -> Tensor:
     if task.needs_mask and not bool(covered.any(1).all()):
         raise EditError("The mask is empty (all black); paint the region to edit white.")
     if task.name == "remove" and bool(covered.all(1).any()):
-        raise EditError("The mask covers the whole picture; leave some of it black, for the fill to continue from.")
+        raise EditError(
+            "The mask covers the whole picture; leave some of it black, for the fill to continue from."
+        )
     return mask
 
 
@@ -80,7 +103,12 @@ def _encode_one(model: BlazeEdit, image: Tensor, mask: Tensor, task: Task, shado
 
 @torch.no_grad()
 def sample(
-    model: BlazeEdit, conditioning: Conditioning, *, steps: int | None = None, seed: int = 0, callback: Callback = None
+    model: BlazeEdit,
+    conditioning: Conditioning,
+    *,
+    steps: int | None = None,
+    seed: int = 0,
+    callback: Callback = None,
 ) -> list[Tensor]:
     """Runs the few-step sampler (default: the task's own number of steps) and returns latents [1, c, h/8, w/8] each.
 
@@ -141,7 +169,9 @@ def extended_alpha(alpha: Tensor | None, *, left: int, top: int, right: int, bot
     return None if alpha is None else F.pad(alpha, (left, right, top, bottom), value=1.0)
 
 
-def outpaint_margins(height: int, width: int, aspect: str, anchor: str = "center") -> tuple[int, int, int, int]:
+def outpaint_margins(
+    height: int, width: int, aspect: str, anchor: str = "center"
+) -> tuple[int, int, int, int]:
     """(left, top, right, bottom) of the smallest canvas of an aspect ratio such as "16:9" that holds the picture.
 
     anchor says where the picture sits on it: center, left, right, top or bottom. EditError for other words.
@@ -175,7 +205,12 @@ def tone(
 
 @torch.no_grad()
 def relight(
-    model: BlazeEdit, image: Tensor, mask: Tensor | None = None, *, strength: float = 1.0, callback: Callback = None
+    model: BlazeEdit,
+    image: Tensor,
+    mask: Tensor | None = None,
+    *,
+    strength: float = 1.0,
+    callback: Callback = None,
 ) -> Edit:
     """Takes shadows and casts of light away with a smooth gain map in linear light."""
     return maps.edit_by_map(image, mask, strength, lambda one: maps.relight(model, one), callback)
@@ -192,7 +227,9 @@ def sticker(
     return delivering.deliver_sticker(conditioning, decoded, border=border, shadow=shadow)
 
 
-def swap(model: BlazeEdit, image: Tensor, mask: Tensor | None, task: str, tau: float, *, seed: int = 0) -> Tensor:
+def swap(
+    model: BlazeEdit, image: Tensor, mask: Tensor | None, task: str, tau: float, *, seed: int = 0
+) -> Tensor:
     """The joint network's edit with another task's τ; first guess, mask and delivery stay. Returns the image."""
     conditioning = encode(model, image, mask, task, tau=tau)
     return deliver(model, conditioning, decode(model, sample(model, conditioning, seed=seed))).image

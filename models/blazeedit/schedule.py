@@ -23,7 +23,10 @@ def scaled_linear(t: Tensor, beta_start: float = 0.00085, beta_end: float = 0.01
     return value.sqrt(), (1 - value).sqrt()
 
 
-SCHEDULES: dict[str, Callable[[Tensor], tuple[Tensor, Tensor]]] = {"flow": flow, "scaled_linear": scaled_linear}
+SCHEDULES: dict[str, Callable[[Tensor], tuple[Tensor, Tensor]]] = {
+    "flow": flow,
+    "scaled_linear": scaled_linear,
+}
 
 
 def times(steps: int) -> tuple[float, ...]:

@@ -49,9 +49,13 @@ def register(name: str, tau: float, extra: dict[str, float]) -> dict[str, float]
     """`extra` with one more task. EditError for a name or a τ that is taken, or a τ outside 0..1."""
     taken = {**{t.name: t.tau for t in TASKS.values()}, **{k: v for k, v in extra.items() if k != name}}
     if name in TASKS or not name.isidentifier():
-        raise EditError(f"A task cannot be called {name!r}; use a new word of letters, digits and underscores.")
+        raise EditError(
+            f"A task cannot be called {name!r}; use a new word of letters, digits and underscores."
+        )
     close = next((k for k, v in taken.items() if abs(v - tau) < 0.05), None)
     if not 0 < tau <= 1 or close:
         free = ", ".join(str(t) for t in UNUSED_TAUS if all(abs(t - v) >= 0.05 for v in taken.values()))
-        raise EditError(f"τ = {tau} is {'too close to that of ' + close if close else 'not in 0..1'}; free are {free}.")
+        raise EditError(
+            f"τ = {tau} is {'too close to that of ' + close if close else 'not in 0..1'}; free are {free}."
+        )
     return {**extra, name: tau}

@@ -25,7 +25,13 @@ MISSING = 4.0  # cost of a source pixel that does not exist
 
 
 def coherent_copy(
-    photo: Tensor, hole: Tensor, guide: Tensor, *, sigma: float = 2.0, gain: float = 0.8, offsets: int = LABELS
+    photo: Tensor,
+    hole: Tensor,
+    guide: Tensor,
+    *,
+    sigma: float = 2.0,
+    gain: float = 0.8,
+    offsets: int = LABELS,
 ) -> Tensor:
     """The guide's low frequencies plus `gain` times the shifted picture's high frequencies, inside the hole.
 
@@ -33,7 +39,8 @@ def coherent_copy(
     [b, 3, h, w]; outside the hole it is the photo. Where nothing can be copied the guide alone stays.
     """
     parts = [
-        _copy_one(photo[i : i + 1], hole[i : i + 1], guide[i : i + 1], sigma, gain, offsets) for i in range(len(photo))
+        _copy_one(photo[i : i + 1], hole[i : i + 1], guide[i : i + 1], sigma, gain, offsets)
+        for i in range(len(photo))
     ]
     return torch.cat(parts)
 
@@ -65,11 +72,15 @@ class Canvas:
         self.hole = (resize(hole[:, None], size, mode="area") > 0.01).float()  # [1, 1, h, w]
         self.known = 1 - self.hole
         weight = resize(1 - hole[:, None], size, mode="area")
-        self.colour = resize(photo * (1 - hole[:, None]), size, mode="area") / weight.clamp_min(1e-3) * self.known
+        self.colour = (
+            resize(photo * (1 - hole[:, None]), size, mode="area") / weight.clamp_min(1e-3) * self.known
+        )
         self.guide = resize(guide, size, mode="area")
         grown = masks.grow(self.hole[:, 0], RING)[:, None]
         self.ring = (grown - self.hole) * self.known
-        self.low = torch.where(self.hole > 0, gaussian_blur(self.guide, 1.5), masked_blur(self.colour, self.known, 1.5))
+        self.low = torch.where(
+            self.hole > 0, gaussian_blur(self.guide, 1.5), masked_blur(self.colour, self.known, 1.5)
+        )
 
 
 def candidate_shifts(canvas: Canvas, count: int) -> list[tuple[int, int]]:
@@ -86,15 +97,21 @@ def candidate_shifts(canvas: Canvas, count: int) -> list[tuple[int, int]]:
     score = error / valid.clamp_min(1) / 3 + COVERAGE * 0.05 * (1 - covered) + 0.05 * (1 - share)
     score = torch.where((share > 0.25) & (covered > 0.02), score, torch.full_like(score, 1e3))
     cy, cx = h - 1, w - 1
-    score[max(0, cy - 1) : cy + 2, max(0, cx - 1) : cx + 2] = 1e3  # no shift at all copies the hole onto itself
+    score[max(0, cy - 1) : cy + 2, max(0, cx - 1) : cx + 2] = (
+        1e3  # no shift at all copies the hole onto itself
+    )
     lowest = -F.max_pool2d(-score[None, None], 3, 1, 1)[0, 0]
     minima = torch.where((score <= lowest) & (score < 1e2), score, torch.full_like(score, 1e3)).flatten()
     values, order = minima.topk(min(count, minima.numel()), largest=False)
-    return [(int(i) // (2 * w - 1) - cy, int(i) % (2 * w - 1) - cx) for v, i in zip(values, order, strict=True) if v < 1e2]
+    return [
+        (int(i) // (2 * w - 1) - cy, int(i) % (2 * w - 1) - cx)
+        for v, i in zip(values, order, strict=True)
+        if v < 1e2
+    ]
 
 
 def _correlate(a: Tensor, b: Tensor) -> Tensor:
-    """Σ_p a(p) b(p + o) for every offset o, by FFT; a, b: [1, c, h, w]. Returns [2h - 1, 2w - 1], o = 0 in the middle."""
+    """Σ_p a(p) b(p + o) for every offset o, by FFT. a, b: [1, c, h, w]. Returns [2h - 1, 2w - 1], o = 0 centred."""
     h, w = a.shape[-2:]
     size = (2 * h - 1, 2 * w - 1)
     product = torch.fft.rfft2(b, size) * torch.fft.rfft2(a, size).conj()

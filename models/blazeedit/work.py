@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from .. import masks
 from ..image import resize
 from ..region import Crop, crop_around
 from .tasks import Task

@@ -46,5 +46,7 @@ def model_folder(name: str) -> Path:
     found = model_folders()
     if name not in found:
         looked = " or ".join(str(r) for r in roots())
-        raise EditError(f"There is no model {name!r}; put its folder (config.json and .safetensors) into {looked}.")
+        raise EditError(
+            f"There is no model {name!r}; put its folder (config.json and .safetensors) into {looked}."
+        )
     return found[name]

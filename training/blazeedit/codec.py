@@ -15,7 +15,9 @@ from .store import Store
 
 def psnr(a: Tensor, b: Tensor) -> Tensor:
     """Per-image PSNR in dB of [b, c, h, w] in 0..1."""
-    return -10 * torch.log10(F.mse_loss(a.float(), b.float(), reduction="none").mean((1, 2, 3)).clamp_min(1e-10))
+    return -10 * torch.log10(
+        F.mse_loss(a.float(), b.float(), reduction="none").mean((1, 2, 3)).clamp_min(1e-10)
+    )
 
 
 def gradients(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -52,7 +54,9 @@ class AutoencoderStage(Stage):
             hold_linear_paths(self.autoencoder)
         self.held = torch.from_numpy(crops(sources.held, np.random.default_rng(2), 24, 256))
         with torch.no_grad():
-            measure_latents(self.autoencoder, torch.from_numpy(crops(sources.photos, np.random.default_rng(3), 64, 128)))
+            measure_latents(
+                self.autoencoder, torch.from_numpy(crops(sources.photos, np.random.default_rng(3), 64, 128))
+            )
         store.load_part("autoencoder", self.autoencoder)
 
     def parts(self):
@@ -106,5 +110,8 @@ class DecoderStage(AutoencoderStage):
     def validate(self):
         measures = super().validate()
         device = self.autoencoder.mean.device
-        full = [self.full.decode(self.full.encode(x.to(device))).float().clamp(0, 1).cpu() for x in self.held.split(8)]
+        full = [
+            self.full.decode(self.full.encode(x.to(device))).float().clamp(0, 1).cpu()
+            for x in self.held.split(8)
+        ]
         return {**measures, "behind_full": psnr(torch.cat(full), self.held).mean().item() - measures["psnr"]}

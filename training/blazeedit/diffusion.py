@@ -23,7 +23,9 @@ SHARES = {"remove": 0.27, "outpaint": 0.25, "tone": 0.18, "relight": 0.18, "stic
 HOLE_WEIGHT, REST_WEIGHT = 3.7, 0.7  # x0-prediction: the hole is what reaches the user, the rest is pasted
 HOLE_SHARE = (0.08, 0.28)  # of the crop around a hole: at inference it is about a quarter
 MIXED_GUESS = 0.3  # share of tone and relight pairs with the other's first guess: τ alone must tell the task
-WRONG_TAU = 0.25  # share of tone and relight pairs with another task's τ: that task finds nothing to do, y = x
+WRONG_TAU = (
+    0.25  # share of tone and relight pairs with another task's τ: that task finds nothing to do, y = x
+)
 
 
 class DiffusionStage(Stage):
@@ -68,7 +70,9 @@ class DiffusionStage(Stage):
             return (out - noise).square().mean()
         return x0_loss(out - clean, mask, self.model.autoencoder.std)
 
-    def rollout(self, x: Tensor, mask: Tensor, tau: Tensor, guess: Tensor, *, steps: int, seed: int = 0) -> Tensor:
+    def rollout(
+        self, x: Tensor, mask: Tensor, tau: Tensor, guess: Tensor, *, steps: int, seed: int = 0
+    ) -> Tensor:
         """Samples latents as the pipeline does."""
         features, base = self.model.features(x, mask, tau), self.guess_latent(guess)
         shape = (len(x), self.model.config.latent_channels, x.shape[-2] // 8, x.shape[-1] // 8)
@@ -99,7 +103,9 @@ class PretrainStage(DiffusionStage):
 
     def make(self, rng, count, size, bank):
         y = torch.from_numpy(crops(bank, rng, count, size))
-        mask = torch.from_numpy(np.stack([zoo_mask(rng, size, self.sources.cutouts) for _ in range(count)])).float()
+        mask = torch.from_numpy(
+            np.stack([zoo_mask(rng, size, self.sources.cutouts) for _ in range(count)])
+        ).float()
         x = y * (1 - mask[:, None]) + 0.5 * mask[:, None]
         return x, mask, y, torch.ones(count), first_guess("outpaint", x, mask)
 
@@ -164,7 +170,11 @@ class FinetuneStage(DiffusionStage):
     def batch(self, rng, count, size):
         names = list(self.shares)
         counts = rng.multinomial(count, [self.shares[n] for n in names])
-        parts = [self.task_batch(n, rng, int(k), size, self.triplets) for n, k in zip(names, counts, strict=True) if k]
+        parts = [
+            self.task_batch(n, rng, int(k), size, self.triplets)
+            for n, k in zip(names, counts, strict=True)
+            if k
+        ]
         return tuple(torch.cat(column) for column in zip(*parts, strict=True))
 
     def forward(self, role, *batch):
@@ -178,7 +188,9 @@ class FinetuneStage(DiffusionStage):
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)
                 total += self.loss(x, mask, y, tau, guess).item() / len(self.held)
-            result = self.model.autoencoder.decode(self.rollout(x, mask, tau, guess, steps=1)).float().clamp(0, 1)
+            result = (
+                self.model.autoencoder.decode(self.rollout(x, mask, tau, guess, steps=1)).float().clamp(0, 1)
+            )
             out[name] = (region_psnr(result, y, mask) - region_psnr(guess, y, mask)).mean().item()
             self.last += [t[:8].cpu() for t in (x, guess, result, y)]
         return {**out, **self.swaps(device), "loss": total, "score": total}

@@ -56,10 +56,14 @@ class DistillStage(FinetuneStage):
         return {"distilled_condition": self.model.condition, "distilled_denoiser": self.model.denoiser}
 
     def role_parameters(self, role):
-        modules = [self.model.condition, self.model.denoiser] if role == "generator" else [self.fake, self.critic]
+        modules = (
+            [self.model.condition, self.model.denoiser] if role == "generator" else [self.fake, self.critic]
+        )
         return [p for m in modules for p in m.parameters()]
 
-    def score(self, denoiser: nn.Module, features: Tensor, noisy: Tensor, t: Tensor, base: Tensor | None) -> Tensor:
+    def score(
+        self, denoiser: nn.Module, features: Tensor, noisy: Tensor, t: Tensor, base: Tensor | None
+    ) -> Tensor:
         """x0 by a network that shares the student's wiring."""
         out = denoiser(torch.cat([noisy, features] + ([] if base is None else [base]), dim=1), t).float()
         if base is not None:
@@ -68,7 +72,9 @@ class DistillStage(FinetuneStage):
             out = x0_from_epsilon(self.model.config.schedule, noisy, out, t)
         return out
 
-    def student(self, features: Tensor, base: Tensor | None, shape: torch.Size, device) -> tuple[Tensor, Tensor]:
+    def student(
+        self, features: Tensor, base: Tensor | None, shape: torch.Size, device
+    ) -> tuple[Tensor, Tensor]:
         """x0 at a random one of the two steps, the first of them without gradient. Returns it and its time."""
         ones = torch.ones(shape[0], device=device)
         noise = torch.randn(shape, device=device)
@@ -113,7 +119,9 @@ class DistillStage(FinetuneStage):
             fake = self.score(self.fake, features, noisy, t, base)
             direction = (fake - real) / (made - real).abs().mean((1, 2, 3), keepdim=True).clamp_min(1e-3)
         cells = F.adaptive_avg_pool2d(mask[:, None], made.shape[-2:])
-        matching = 0.5 * (cells * (made - (made - direction).detach()).square()).sum() / cells.sum().clamp_min(1)
+        matching = (
+            0.5 * (cells * (made - (made - direction).detach()).square()).sum() / cells.sum().clamp_min(1)
+        )
         matching = matching / made.shape[1]
         weight = F.max_pool2d(mask[:, None], 8)[:, 0]
         logits = self.critic(self.paste(made, mask, x), mask)
@@ -133,8 +141,14 @@ class DistillStage(FinetuneStage):
         for name, held in self.held.items():
             x, mask, y, tau, guess = (t.to(device) for t in held)
             for steps in (1, 2):
-                made = self.model.autoencoder.decode(self.rollout(x, mask, tau, guess, steps=steps)).float().clamp(0, 1)
-                out[f"{name}_{steps}"] = (region_psnr(made, y, mask) - region_psnr(guess, y, mask)).mean().item()
+                made = (
+                    self.model.autoencoder.decode(self.rollout(x, mask, tau, guess, steps=steps))
+                    .float()
+                    .clamp(0, 1)
+                )
+                out[f"{name}_{steps}"] = (
+                    (region_psnr(made, y, mask) - region_psnr(guess, y, mask)).mean().item()
+                )
                 out |= {f"{name}_{steps}_{k}": v for k, v in self.gates(made, y, mask).items()}
             self.last += [t[:8].cpu() for t in (x, guess, made, y)]
         return {**out, "score": -sum(out[f"{n}_2"] for n in self.held)}
@@ -143,5 +157,10 @@ class DistillStage(FinetuneStage):
     def gates(made: Tensor, truth: Tensor, mask: Tensor) -> dict[str, float]:
         """The means of what decides whether a distilled student may ship."""
         made, truth = (t.cpu().permute(0, 2, 3, 1).numpy() for t in (made, truth))
-        rows = [measures.fill_measures(m, t, h) for m, t, h in zip(made, truth, mask.cpu().numpy() > 0, strict=True)]
-        return {k: sum(r[k] for r in rows) / len(rows) for k in ("gradient_ratio", "autocorrelation", "lattice")}
+        rows = [
+            measures.fill_measures(m, t, h)
+            for m, t, h in zip(made, truth, mask.cpu().numpy() > 0, strict=True)
+        ]
+        return {
+            k: sum(r[k] for r in rows) / len(rows) for k in ("gradient_ratio", "autocorrelation", "lattice")
+        }

@@ -25,7 +25,9 @@ def assemble(config: BlazeEditConfig, store: Store, *, distilled: bool = True) -
         module = getattr(model, attribute)
         name = use + part if part in ("condition", "denoiser") else part
         if module is not None and not store.load_part(name, module):
-            raise EditError(f"The part {name!r} is not in {store.root / 'weights'}; train the stage that makes it first.")
+            raise EditError(
+                f"The part {name!r} is not in {store.root / 'weights'}; train the stage that makes it first."
+            )
     return model.eval()
 
 

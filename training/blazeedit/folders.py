@@ -19,10 +19,14 @@ class FolderTriplets:
     def __init__(self, folder: Path | str):
         self.folder = Path(folder).expanduser()
         if not self.folder.is_dir():
-            raise EditError(f"There is no folder {self.folder}; give one that holds TASK/x, TASK/y and TASK/m.")
+            raise EditError(
+                f"There is no folder {self.folder}; give one that holds TASK/x, TASK/y and TASK/m."
+            )
         self.tasks = {p.name: _partners(p) for p in sorted(self.folder.iterdir()) if (p / "x").is_dir()}
         if not self.tasks:
-            raise EditError(f"No task folder in {self.folder}; put pictures into {self.folder}/TASK/x and TASK/y.")
+            raise EditError(
+                f"No task folder in {self.folder}; put pictures into {self.folder}/TASK/x and TASK/y."
+            )
 
     def split(self) -> tuple["FolderTriplets", "FolderTriplets"]:
         """(training, validation): every ninth triplet of a task, at least one, is set aside. EditError below two."""
@@ -31,12 +35,16 @@ class FolderTriplets:
         train.tasks, held.tasks = {}, {}
         for name, rows in self.tasks.items():
             if len(rows) < 2:
-                raise EditError(f"The task {name!r} has {len(rows)} triplet; give at least 2, better hundreds.")
+                raise EditError(
+                    f"The task {name!r} has {len(rows)} triplet; give at least 2, better hundreds."
+                )
             held.tasks[name] = rows[::9]
             train.tasks[name] = [row for i, row in enumerate(rows) if i % 9]
         return train, held
 
-    def batch(self, task: str, count: int, rng: np.random.Generator, size: int) -> tuple[Tensor, Tensor, Tensor]:
+    def batch(
+        self, task: str, count: int, rng: np.random.Generator, size: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """x [n, 3, s, s], mask [n, s, s], y [n, 3, s, s]."""
         rows = self.tasks[task]
         parts = [_window(rows[rng.integers(len(rows))], rng, size) for _ in range(count)]
@@ -53,7 +61,9 @@ def _partners(folder: Path) -> list[tuple[Path, Path | None, Path]]:
         for other, others in named.items():
             alone = sorted(files.keys() - others.keys())
             if alone:
-                raise EditError(f"{files[alone[0]]} has no partner in {folder / other}; give files of the same name.")
+                raise EditError(
+                    f"{files[alone[0]]} has no partner in {folder / other}; give files of the same name."
+                )
     return [(named["x"][s], named.get("m", {}).get(s), named["y"][s]) for s in sorted(named["x"])]
 
 

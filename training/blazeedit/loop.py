@@ -66,7 +66,9 @@ class Ema:
 
     def __init__(self, modules: dict[str, nn.Module], decay: float):
         self.modules, self.decay, self.updates = modules, decay, 0
-        self.shadow = {n: {k: v.detach().clone() for k, v in m.state_dict().items()} for n, m in modules.items()}
+        self.shadow = {
+            n: {k: v.detach().clone() for k, v in m.state_dict().items()} for n, m in modules.items()
+        }
 
     @torch.no_grad()
     def update(self) -> None:
@@ -97,7 +99,7 @@ def learning_rate(step: int, used: float, options: Options) -> float:
 
 
 def choose_precision(name: str, device: torch.device) -> str:
-    """"bf16" where the hardware multiplies it natively, else "no" (accelerate's words)."""
+    """ "bf16" where the hardware multiplies it natively, else "no" (accelerate's words)."""
     if name != "auto":
         return {"bf16": "bf16", "fp32": "no"}[name]
     if device.type == "cuda":
@@ -249,7 +251,9 @@ class _Run:
         if self.main:
             path = self.store.stage(self.stage.name) / "log.jsonl"
             with path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({k: round(v, 6) if isinstance(v, float) else v for k, v in row.items()}) + "\n")
+                file.write(
+                    json.dumps({k: round(v, 6) if isinstance(v, float) else v for k, v in row.items()}) + "\n"
+                )
 
 
 def _save_picture(path: Path, picture: np.ndarray) -> None:

@@ -36,7 +36,9 @@ class GainStage(Stage):
 
     name = "gain"
 
-    def __init__(self, config: BlazeEditConfig, sources: Sources, store: Store, *, shadow_weight=16.0, mse=15.0):
+    def __init__(
+        self, config: BlazeEditConfig, sources: Sources, store: Store, *, shadow_weight=16.0, mse=15.0
+    ):
         super().__init__()
         self.triplets = sources.triplets(relight_identity=0.35)
         self.shadow_weight, self.mse = shadow_weight, mse
@@ -51,7 +53,9 @@ class GainStage(Stage):
 
     def batch(self, rng, count, size):
         half = round(REMOVAL_SHARE * count)
-        parts = [self.triplets.batch(t, n, rng, size) for t, n in (("remove", half), ("relight", count - half))]
+        parts = [
+            self.triplets.batch(t, n, rng, size) for t, n in (("remove", half), ("relight", count - half))
+        ]
         tau = torch.tensor([TASKS["remove"].tau] * half + [TASKS["relight"].tau] * (count - half))
         return (*(torch.cat(pair) for pair in zip(*parts, strict=True)), tau)
 
@@ -77,12 +81,20 @@ class GainStage(Stage):
         for task, (x, mask, y) in self.held.items():
             tau = torch.full((len(x),), TASKS[task].tau, device=device)
             result = self.apply(x.to(device), mask.to(device), tau).float().cpu()
-            region = ((x - y).abs().amax(1) > SHADOW) * (1 - mask) if task == "remove" else torch.ones_like(mask)
+            region = (
+                ((x - y).abs().amax(1) > SHADOW) * (1 - mask) if task == "remove" else torch.ones_like(mask)
+            )
             has = region.sum((1, 2)) > 40
             out[task] = (region_psnr(result, y, region) - region_psnr(x, y, region))[has].mean().item()
-            self.last += [x[:8], torch.where(mask[:8, None] * (task == "remove") > 0, y[:8], result[:8]), y[:8]]
+            self.last += [
+                x[:8],
+                torch.where(mask[:8, None] * (task == "remove") > 0, y[:8], result[:8]),
+                y[:8],
+            ]
         good = self.held["relight"][2].to(device)
-        kept = self.apply(good, torch.ones_like(good[:, 0]), torch.full((len(good),), TASKS["relight"].tau, device=device))
+        kept = self.apply(
+            good, torch.ones_like(good[:, 0]), torch.full((len(good),), TASKS["relight"].tau, device=device)
+        )
         out["kept"] = psnr(kept, good).mean().item()
         return {**out, "score": -(out["remove"] + out["relight"])}
 
@@ -105,7 +117,7 @@ def tone_out(head: ToneHead, x: Tensor, *, scale: float = 1.0, dropout: float = 
 
 
 class ToneStage(Stage):
-    """The tone head on 64-px thumbnails. Photographs are memorised in minutes: keep the best by whole held-back ones."""
+    """The tone head on 64-px thumbnails. Photographs are memorised in minutes: the best on held-back ones is kept."""
 
     name = "tone"
 
@@ -134,7 +146,11 @@ class ToneStage(Stage):
         value = psnr(tone_out(self.tone_head, x, scale=0.85).clamp(0, 1), y)
         kept = psnr(tone_out(self.tone_head, y, scale=0.85).clamp(0, 1), y)
         base = psnr(first_guess("tone", x, torch.ones_like(x[:, 0])).clamp(0, 1), y)
-        out = {"psnr": value.mean().item(), "over_guess": (value - base).mean().item(), "kept": kept.mean().item()}
+        out = {
+            "psnr": value.mean().item(),
+            "over_guess": (value - base).mean().item(),
+            "kept": kept.mean().item(),
+        }
         return {**out, "score": -out["psnr"] - 0.2 * min(out["kept"], 28.0)}
 
     def sheet(self):

@@ -14,5 +14,7 @@ def grid(rows: list[Tensor], gap: int = 4) -> np.ndarray:
 
 
 def _cell(picture: Tensor, gap: int) -> np.ndarray:
-    pixels = (picture.detach().float().cpu().clamp(0, 1).permute(1, 2, 0).numpy() * 255 + 0.5).astype(np.uint8)
+    pixels = (picture.detach().float().cpu().clamp(0, 1).permute(1, 2, 0).numpy() * 255 + 0.5).astype(
+        np.uint8
+    )
     return np.pad(pixels, ((0, gap), (0, gap), (0, 0)), constant_values=255)

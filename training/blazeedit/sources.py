@@ -28,7 +28,12 @@ class Sources:
         if self.scenes is None:
             self.scenes = SceneBank(SCENES, SCENE_SIZE, seed=0)
         return TripletSource(
-            self.photos, self.cutouts, SCENE_SHARE, scenes=self.scenes, identity=shares, removal_share=removal_share
+            self.photos,
+            self.cutouts,
+            SCENE_SHARE,
+            scenes=self.scenes,
+            identity=shares,
+            removal_share=removal_share,
         )
 
     def held_triplets(self, *, removal_share=None) -> TripletSource:

@@ -18,8 +18,15 @@ DEFAULTS = {
     "finetune": {"batch": 32, "size": 128, "lr": 6e-4, "ema": 0.999},
     "distill": {"batch": 16, "size": 128, "lr": 1e-4, "ema": 0.998},
     "gain": {"batch": 24, "size": 96, "lr": 6e-4, "ema": 0.998},
-    "tone": {"batch": 64, "size": 64, "lr": 3e-4, "ema": 0.99, "weight_decay": 0.3, "keep_best": True,
-             "validate_every": 0.25},
+    "tone": {
+        "batch": 64,
+        "size": 64,
+        "lr": 3e-4,
+        "ema": 0.99,
+        "weight_decay": 0.3,
+        "keep_best": True,
+        "validate_every": 0.25,
+    },
 }
 
 
@@ -54,15 +61,21 @@ def finetune_user(arguments: argparse.Namespace) -> dict:
     from .folders import FolderTriplets
 
     if arguments.stage != "finetune" or not arguments.out:
-        raise EditError("--triplets goes with the stage finetune and with --out FOLDER, where the model is saved.")
+        raise EditError(
+            "--triplets goes with the stage finetune and with --out FOLDER, where the model is saved."
+        )
     model = load(arguments.base).requires_grad_(True).train()
     if arguments.register:
         name, _, tau = arguments.register.partition("=")
         try:
             extra = register(name, float(tau), model.config.extra_tasks)
         except ValueError as error:
-            raise error if isinstance(error, EditError) else EditError(
-                f"--register {arguments.register!r} is not NAME=TAU; use for example sepia=0.3."
+            raise (
+                error
+                if isinstance(error, EditError)
+                else EditError(
+                    f"--register {arguments.register!r} is not NAME=TAU; use for example sepia=0.3."
+                )
             ) from None
         model.config = replace(model.config, extra_tasks=extra)
     triplets = FolderTriplets(arguments.triplets)

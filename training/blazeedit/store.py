@@ -1,9 +1,9 @@
 """Where a training keeps its things: one folder with the weights of each part, and the state of each stage.
 
-    STATE/<config>/weights/<part>.safetensors    EMA weights, fp32, written when a stage saves
-    STATE/<config>/<stage>/state.pt              optimiser, step, EMA: what a resumed run needs
-    STATE/<config>/<stage>/log.jsonl             one line per logged step
-    STATE/<config>/<stage>/sheet_<step>.jpg      samples as they develop
+STATE/<config>/weights/<part>.safetensors    EMA weights, fp32, written when a stage saves
+STATE/<config>/<stage>/state.pt              optimiser, step, EMA: what a resumed run needs
+STATE/<config>/<stage>/log.jsonl             one line per logged step
+STATE/<config>/<stage>/sheet_<step>.jpg      samples as they develop
 """
 
 import os

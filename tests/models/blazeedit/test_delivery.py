@@ -28,9 +28,17 @@ def test_strips_are_the_whole(monkeypatch):
     x, gain = picture(70, 30), 0.4 * picture(70, 30, 2)
     small = 0.3 * picture(12, 12, 3)
     coefficients = delivery.fit_colour_map(x, x**1.2)
-    whole = (delivery.apply_colour_map(x, coefficients), delivery.apply_gain(x, gain), delivery.upsample_gain(small, x))
+    whole = (
+        delivery.apply_colour_map(x, coefficients),
+        delivery.apply_gain(x, gain),
+        delivery.upsample_gain(small, x),
+    )
     monkeypatch.setattr(delivery, "STRIP", 16)
-    parts = (delivery.apply_colour_map(x, coefficients), delivery.apply_gain(x, gain), delivery.upsample_gain(small, x))
+    parts = (
+        delivery.apply_colour_map(x, coefficients),
+        delivery.apply_gain(x, gain),
+        delivery.upsample_gain(small, x),
+    )
     for a, b in zip(whole, parts, strict=True):
         assert torch.allclose(a, b, atol=1e-5)
 
@@ -50,7 +58,9 @@ def test_small_gains_fade_to_exactly_0_and_large_ones_stay():
 
 def test_a_constant_gain_survives_upsampling():
     assert torch.allclose(
-        delivery.upsample_gain(torch.full((1, 3, 8, 8), 0.7), picture()), torch.full((1, 3, 40, 50), 0.7), atol=1e-4
+        delivery.upsample_gain(torch.full((1, 3, 8, 8), 0.7), picture()),
+        torch.full((1, 3, 40, 50), 0.7),
+        atol=1e-4,
     )
 
 

@@ -28,7 +28,9 @@ def test_the_membrane_leaves_known_pixels_bit_identical_and_ignores_the_hole():
 
 
 def test_an_all_hole_picture_and_one_pixel_come_out_finite():
-    assert torch.allclose(guess.membrane(torch.zeros(1, 3, 20, 20), torch.ones(1, 20, 20)), torch.full((1, 3, 20, 20), 0.5))
+    assert torch.allclose(
+        guess.membrane(torch.zeros(1, 3, 20, 20), torch.ones(1, 20, 20)), torch.full((1, 3, 20, 20), 0.5)
+    )
     assert guess.membrane(torch.rand(1, 3, 1, 1), torch.zeros(1, 1, 1)).isfinite().all()
 
 

@@ -51,7 +51,9 @@ def test_networks_are_built_on_the_injected_operations_alone():
         Recorded.made.add(made)
         return staticmethod(made)
 
-    operations = type("Operations", (), {n: recording(n) for n in ("Conv2d", "Linear", "GroupNorm", "LayerNorm")})
+    operations = type(
+        "Operations", (), {n: recording(n) for n in ("Conv2d", "Linear", "GroupNorm", "LayerNorm")}
+    )
     with torch.device("meta"):
         net = model.BlazeEdit(config.config("blazeedit-small"), operations=operations)
     weighted = [m for m in net.modules() if next(m.parameters(recurse=False), None) is not None]
@@ -70,7 +72,11 @@ def test_f_theta_sees_the_mask_scaled_by_tau(small):
 
 def test_tau_and_time_change_what_the_denoiser_says(small):
     net = small
-    for parameter in (net.denoiser.out.weight, net.denoiser.up0[0].film.weight, net.denoiser.up0[0].conv2.weight):
+    for parameter in (
+        net.denoiser.out.weight,
+        net.denoiser.up0[0].film.weight,
+        net.denoiser.up0[0].conv2.weight,
+    ):
         nn.init.normal_(parameter, std=0.1)
     x, mask = torch.rand(1, 3, 32, 32), torch.ones(1, 32, 32)
     z = torch.randn(1, 32, 4, 4, generator=torch.Generator().manual_seed(0))

@@ -154,5 +154,8 @@ def test_margins_give_the_smallest_canvas_that_holds_the_picture():
 
 def test_another_tau_changes_nothing_but_the_network_s_answer():
     image = picture()
-    right, wrong = pipeline.swap(MODEL, image, None, "tone", 0.2), pipeline.swap(MODEL, image, None, "tone", 0.6)
+    right, wrong = (
+        pipeline.swap(MODEL, image, None, "tone", 0.2),
+        pipeline.swap(MODEL, image, None, "tone", 0.6),
+    )
     assert right.shape == wrong.shape == image.shape and not torch.equal(right, wrong)

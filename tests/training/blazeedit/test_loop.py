@@ -36,7 +36,9 @@ class Line(loop.Stage):
 
 
 def options(**changes):
-    return loop.Options(**{"minutes": 1, "batch": 16, "lr": 0.05, "warmup": 2, "precision": "fp32", **changes})
+    return loop.Options(
+        **{"minutes": 1, "batch": 16, "lr": 0.05, "warmup": 2, "precision": "fp32", **changes}
+    )
 
 
 def log(store):

@@ -37,8 +37,16 @@ def train(*arguments):
 
 def test_all_stages_run_in_order_and_the_export_loads(tiny, photos, tmp_path):
     for stage in ORDER:
-        assert train(stage, "--config", "tiny", "--photos", photos, "--state", tmp_path, "--steps", 2, "--size", 64) == 0
-    assert cli.main(["export", "--config", "tiny", "--state", str(tmp_path), "--out", str(tmp_path / "out")]) == 0
+        assert (
+            train(
+                stage, "--config", "tiny", "--photos", photos, "--state", tmp_path, "--steps", 2, "--size", 64
+            )
+            == 0
+        )
+    assert (
+        cli.main(["export", "--config", "tiny", "--state", str(tmp_path), "--out", str(tmp_path / "out")])
+        == 0
+    )
     model = checkpoint.load(tmp_path / "out")
     image = torch.rand(1, 3, 64, 64)
     assert pipeline.relight(model, image).image.shape == image.shape
@@ -61,8 +69,18 @@ def test_finetuning_on_own_triplets_registers_a_sixth_task(tmp_path, capsys):
         for i in range(4):
             pixels = rng.integers(0, 255, (140, 140, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(tmp_path / "triplets/sepia" / kind / f"{i}.png")
-    common = ["finetune", "--triplets", tmp_path / "triplets", "--base", tmp_path / "base", "--state", tmp_path / "state"]
-    assert train(*common, "--register", "sepia=0.3", "--out", tmp_path / "mine", "--steps", 2, "--size", 64) == 0
+    common = [
+        "finetune",
+        "--triplets",
+        tmp_path / "triplets",
+        "--base",
+        tmp_path / "base",
+        "--state",
+        tmp_path / "state",
+    ]
+    assert (
+        train(*common, "--register", "sepia=0.3", "--out", tmp_path / "mine", "--steps", 2, "--size", 64) == 0
+    )
     model = checkpoint.load(tmp_path / "mine")
     assert model.config.extra_tasks == {"sepia": 0.3}
     image = torch.rand(1, 3, 40, 56)

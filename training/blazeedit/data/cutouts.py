@@ -49,7 +49,9 @@ class CutoutBank:
         rgb = out[..., :3] / spread(np.maximum(out[..., 3], 1e-3))
         if vary:
             rgb *= 1 + np.float32(rng.uniform(-0.35, 0.35)) * (1 - rgb)  # a gamma curve without the power
-            rgb *= spread(np.full(rgb.shape[:2], rng.uniform(0.75, 1.2), np.float32), rng.uniform(0.95, 1.05, 3))
+            rgb *= spread(
+                np.full(rgb.shape[:2], rng.uniform(0.75, 1.2), np.float32), rng.uniform(0.95, 1.05, 3)
+            )
         out[..., :3] = np.clip(rgb, 0, 1)
         return np.ascontiguousarray(out[:, ::-1]) if vary and rng.random() < 0.5 else out
 

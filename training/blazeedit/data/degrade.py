@@ -83,13 +83,20 @@ def shade_field(b: int, h: int, w: int, generator: torch.Generator) -> torch.Ten
 def _signed_distance(u, rows, columns):
     """Positive inside the shadow, in half sides: an edge (45 %), an ellipse (30 %) or bars (25 %), gently bent."""
     angle = u[:, 0] * 2 * np.pi
-    bend = 0.25 * u[:, 1] * torch.sin((2 + 4 * u[:, 2]) * (rows * angle.sin() - columns * angle.cos()) + 6.3 * u[:, 3])
+    bend = (
+        0.25
+        * u[:, 1]
+        * torch.sin((2 + 4 * u[:, 2]) * (rows * angle.sin() - columns * angle.cos()) + 6.3 * u[:, 3])
+    )
     along = rows * angle.cos() + columns * angle.sin() + bend  # [b, h, w]
     across = columns * angle.cos() - rows * angle.sin()
     middle = 1.3 * (u[:, 4] - 0.5)
     edge = along - middle
     radius, aspect = 0.3 + 0.5 * u[:, 5], 0.5 + u[:, 6]
-    ellipse = radius - ((along - middle).square() * aspect + (across - 1.3 * (u[:, 7] - 0.5)).square() / aspect).sqrt()
+    ellipse = (
+        radius
+        - ((along - middle).square() * aspect + (across - 1.3 * (u[:, 7] - 0.5)).square() / aspect).sqrt()
+    )
     period = 0.35 + 0.8 * u[:, 5]
     bars = (((along / period + u[:, 4]) % 1 - 0.5).abs() - 0.25) * period
     return torch.where(u[:, 12] < 0.45, edge, torch.where(u[:, 12] < 0.75, ellipse, bars))

@@ -7,7 +7,14 @@ object-like holes, outpainting strips at the border.
 import numpy as np
 
 SMALLEST, LARGEST = 0.02, 0.75  # share of the picture that a zoo mask may cover
-FAMILIES = {"border": 0.25, "silhouette": 0.25, "patches": 0.15, "strokes": 0.15, "blob": 0.10, "blocks": 0.10}
+FAMILIES = {
+    "border": 0.25,
+    "silhouette": 0.25,
+    "patches": 0.15,
+    "strokes": 0.15,
+    "blob": 0.10,
+    "blocks": 0.10,
+}
 
 
 def zoo_mask(rng: np.random.Generator, size: int, cutouts=None) -> np.ndarray:
@@ -16,7 +23,9 @@ def zoo_mask(rng: np.random.Generator, size: int, cutouts=None) -> np.ndarray:
     return _drawn(rng, size, family, cutouts, SMALLEST, LARGEST)
 
 
-def removal_hole(rng: np.random.Generator, size: int, cutouts=None, smallest=0.12, largest=0.42) -> np.ndarray:
+def removal_hole(
+    rng: np.random.Generator, size: int, cutouts=None, smallest=0.12, largest=0.42
+) -> np.ndarray:
     """A hole as a removed object leaves it: dilated silhouettes, blobs, strokes; 12-42 % of the crop canvas."""
     family = rng.choice(("silhouette", "blob", "strokes"), p=(0.55, 0.27, 0.18))
     return _drawn(rng, size, family, cutouts, smallest, largest)
@@ -57,7 +66,7 @@ def _drawn(rng, size, family, cutouts, smallest, largest):
         if smallest <= mask.mean() <= largest:
             return mask
     share = rng.uniform(0.3 * smallest + 0.2 * largest, 0.5 * (smallest + largest))
-    return _rectangle(rng, size, share ** 0.5, share ** 0.5)
+    return _rectangle(rng, size, share**0.5, share**0.5)
 
 
 def _rectangle(rng, size, height, width):

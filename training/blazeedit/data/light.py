@@ -12,7 +12,9 @@ def to_linear(srgb: np.ndarray) -> np.ndarray:
 def to_srgb(linear: np.ndarray) -> np.ndarray:
     """Linear light -> sRGB, clipped to 0..1."""
     linear = np.clip(np.asarray(linear, np.float32), 0, 1)
-    return np.where(linear <= 0.0031308, linear * np.float32(12.92), 1.055 * linear ** np.float32(1 / 2.4) - 0.055)
+    return np.where(
+        linear <= 0.0031308, linear * np.float32(12.92), 1.055 * linear ** np.float32(1 / 2.4) - 0.055
+    )
 
 
 def spread(plane: np.ndarray, factors=(1, 1, 1)) -> np.ndarray:

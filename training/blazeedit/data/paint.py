@@ -8,7 +8,12 @@ import numpy as np
 
 from .light import spread
 
-HUES = ((0.45, 12, 48), (0.17, 65, 135), (0.18, 195, 235), (0.20, 0, 360))  # share, degrees: earth, leaf, sky, any
+HUES = (
+    (0.45, 12, 48),
+    (0.17, 65, 135),
+    (0.18, 195, 235),
+    (0.20, 0, 360),
+)  # share, degrees: earth, leaf, sky, any
 
 
 def colour(rng: np.random.Generator, kind=None) -> np.ndarray:
@@ -20,7 +25,9 @@ def colour(rng: np.random.Generator, kind=None) -> np.ndarray:
     return (value * (1 - saturation * (1 - pure))).astype(np.float32)
 
 
-def noise(rng: np.random.Generator, height: int, width: int, *, coarse=3, octaves=5, roughness=0.55, stretch=1.0):
+def noise(
+    rng: np.random.Generator, height: int, width: int, *, coarse=3, octaves=5, roughness=0.55, stretch=1.0
+):
     """Fractal noise [height, width] with mean 0 and standard deviation 1. stretch > 1: horizontal streaks."""
     import cv2
 
@@ -133,14 +140,21 @@ def shading(mask: np.ndarray, light: np.ndarray, roundness: float):
     distance = cv2.distanceTransform((mask > 0.5).astype(np.uint8), cv2.DIST_L2, 5)
     radius = max(float(distance.max()), 1.0)
     depth = np.clip(distance / radius, 0, 1)
-    height = cv2.GaussianBlur(np.sqrt(depth * (2 - depth)), (0, 0), 0.06 * radius + 0.6) * np.float32(radius * roundness)
-    dx, dy = cv2.Sobel(height, cv2.CV_32F, 1, 0, scale=1 / 8), cv2.Sobel(height, cv2.CV_32F, 0, 1, scale=1 / 8)
+    height = cv2.GaussianBlur(np.sqrt(depth * (2 - depth)), (0, 0), 0.06 * radius + 0.6) * np.float32(
+        radius * roundness
+    )
+    dx, dy = (
+        cv2.Sobel(height, cv2.CV_32F, 1, 0, scale=1 / 8),
+        cv2.Sobel(height, cv2.CV_32F, 0, 1, scale=1 / 8),
+    )
     length = np.sqrt(dx * dx + dy * dy + 1)
     toward = (-dx * light[0] - dy * light[1] + light[2]).astype(np.float32) / length
     shade = 0.3 + 0.85 * np.clip(toward, 0, 1)
     half = light + np.array([0, 0, 1.0])
     half = half / np.linalg.norm(half)
-    gloss = np.clip((-dx * half[0] - dy * half[1] + half[2]).astype(np.float32) / length, 0, 1) ** np.float32(40)
+    gloss = np.clip((-dx * half[0] - dy * half[1] + half[2]).astype(np.float32) / length, 0, 1) ** np.float32(
+        40
+    )
     return shade, gloss
 
 

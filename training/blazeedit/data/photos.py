@@ -23,7 +23,11 @@ PACKAGED = (
     "camera.png", "coins.png", "brick.png", "grass.png", "gravel.png", "ihc.png", "retina.jpg",
     "hubble_deep_field.jpg", "moon.png", "page.png", "motorcycle_left.png",
 )  # fmt: skip
-FACTOR, SMALLEST, LARGEST = 0.71, 144, 2048  # pyramid step, shortest side of its last level, longest of its first
+FACTOR, SMALLEST, LARGEST = (
+    0.71,
+    144,
+    2048,
+)  # pyramid step, shortest side of its last level, longest of its first
 SERIES_WEIGHT = 0.45  # near-duplicates (a panorama's views) may not dominate
 
 
@@ -57,7 +61,9 @@ def fill_sky(rgba: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         zenith = np.full(3, rng.uniform(0.55, 0.8)) + rng.uniform(-0.03, 0.03, 3)
     horizon = 0.35 * zenith + 0.65 * np.array([0.9, 0.92, 0.94]) + rng.uniform(-0.05, 0.05, 3)
     depth = np.clip(np.linspace(0, rng.uniform(1.0, 1.9), height), 0, 1)[:, None, None]
-    sky = zenith * (1 - depth) + horizon * depth + _clouds(rng, height, width)[..., None] * rng.uniform(0, 0.25)
+    sky = (
+        zenith * (1 - depth) + horizon * depth + _clouds(rng, height, width)[..., None] * rng.uniform(0, 0.25)
+    )
     alpha = rgba[..., 3:].astype(np.float32) / 255
     mixed = rgba[..., :3] * alpha + np.clip(sky, 0, 1) * 255 * (1 - alpha)
     return np.clip(mixed + 0.5, 0, 255).astype(np.uint8)
@@ -195,7 +201,9 @@ def _load(source, names):
     elif isinstance(source, str | Path):
         yield from ((path.stem, read_image(path)) for path in list_pictures(source))
     elif len(source) and isinstance(source[0], np.ndarray):
-        yield from _load(dict(zip(names or [f"picture{i}" for i in range(len(source))], source, strict=True)), None)
+        yield from _load(
+            dict(zip(names or [f"picture{i}" for i in range(len(source))], source, strict=True)), None
+        )
     else:
         for folder in source:
             yield from _load(folder, None)
@@ -233,7 +241,9 @@ def _package_folders():
     def home(package):
         spec = find_spec(package)
         if spec is None:
-            raise EditError(f"{package} is not installed; install requirements-train.txt for its photographs.")
+            raise EditError(
+                f"{package} is not installed; install requirements-train.txt for its photographs."
+            )
         return Path(spec.submodule_search_locations[0])
 
     return home("skimage") / "data", home("sklearn") / "datasets" / "images"

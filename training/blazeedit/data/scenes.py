@@ -35,7 +35,9 @@ class SceneBank:
         if cache and cache.is_file():
             self.scenes = np.load(cache, mmap_mode="r", allow_pickle=False)
             if self.scenes.shape != (count, size, size, 3):
-                raise EditError(f"{cache} holds scenes of shape {self.scenes.shape}; delete it to render anew.")
+                raise EditError(
+                    f"{cache} holds scenes of shape {self.scenes.shape}; delete it to render anew."
+                )
             return
         rng = np.random.default_rng(seed)
         self.scenes = np.stack([_bytes(render_scene(rng, size, textures)) for _ in range(count)])
@@ -53,9 +55,13 @@ class SceneBank:
         side = whole.shape[0]
         window = int(np.clip(size / rng.choice((1.0, 0.71, 0.5)), min(size, side), side))
         top, left = rng.integers(side - window + 1, size=2)
-        part = np.ascontiguousarray(whole[top : top + window, left : left + window, :][:, :: rng.choice((-1, 1))])
+        part = np.ascontiguousarray(
+            whole[top : top + window, left : left + window, :][:, :: rng.choice((-1, 1))]
+        )
         if window != size:
-            part = cv2.resize(part, (size, size), interpolation=cv2.INTER_AREA if window > size else cv2.INTER_CUBIC)
+            part = cv2.resize(
+                part, (size, size), interpolation=cv2.INTER_AREA if window > size else cv2.INTER_CUBIC
+            )
         return part.astype(np.float32) * np.float32(1 / 255)
 
 
@@ -67,7 +73,9 @@ def plain(rng, size, textures=None):
     """One surface under a lighting gradient."""
     rows, columns = np.mgrid[:size, :size].astype(np.float32) / size - 0.5
     slope = rng.normal(0, 0.5, 2)
-    return np.clip(texture(rng, size, None, textures) * spread(1 + slope[0] * rows + slope[1] * columns), 0, 1)
+    return np.clip(
+        texture(rng, size, None, textures) * spread(1 + slope[0] * rows + slope[1] * columns), 0, 1
+    )
 
 
 def dead_leaves(rng, size, textures=None):
@@ -77,7 +85,9 @@ def dead_leaves(rng, size, textures=None):
     palette = [colour(rng) for _ in range(rng.integers(4, 10))]
     smallest, largest = size * rng.uniform(0.025, 0.15), size * 0.45
     uniform = rng.random(int(rng.integers(25, 110)))
-    radii = (smallest**-2 - uniform * (smallest**-2 - largest**-2)) ** -0.5  # inverse of the r^-3 distribution
+    radii = (
+        smallest**-2 - uniform * (smallest**-2 - largest**-2)
+    ) ** -0.5  # inverse of the r^-3 distribution
     for radius in np.sort(radii)[::-1] if rng.random() < 0.6 else radii:
         _drop_leaf(rng, image, max(4, int(2 * radius)), surfaces, palette, light)
     return image
@@ -92,14 +102,20 @@ def _drop_leaf(rng, image, extent, surfaces, palette, light):
     mask = np.pad(outline(rng, extent), reach)
     shade, gloss = shading(mask, light, rng.choice((0.15, 0.5, 0.9)))
     dark = cv2.GaussianBlur(mask, (0, 0), 0.5 * reach + 0.3)
-    dark = np.roll(dark, (round(-light[1] * reach * 0.7), round(-light[0] * reach * 0.7)), (0, 1)) * np.float32(0.6)
+    dark = np.roll(
+        dark, (round(-light[1] * reach * 0.7), round(-light[0] * reach * 0.7)), (0, 1)
+    ) * np.float32(0.6)
     t, l = max(top - reach, 0), max(left - reach, 0)
     b, r = min(top + extent + reach, size), min(left + extent + reach, size)
     part = slice(t - top + reach, b - top + reach), slice(l - left + reach, r - left + reach)
     mask, shade, gloss, dark = mask[part], shade[part], gloss[part], dark[part]
     surface = surfaces[rng.integers(len(surfaces))][t:b, l:r]
     grey = surface.mean(2) / max(float(surface.mean()), 0.05)
-    paint = surface if rng.random() < 0.3 else spread(np.ascontiguousarray(grey), palette[rng.integers(len(palette))])
+    paint = (
+        surface
+        if rng.random() < 0.3
+        else spread(np.ascontiguousarray(grey), palette[rng.integers(len(palette))])
+    )
     lit = paint * spread(shade) + spread(gloss * np.float32(rng.choice((0.0, 0.1, 0.4))))
     below = image[t:b, l:r] * spread(1 - dark)
     image[t:b, l:r] = below + (np.clip(lit, 0, 1) - below) * spread(mask)
@@ -125,7 +141,9 @@ def _sky(rng, size, horizon):
     """A vertical gradient with clouds; returns the picture and the colour of the haze at the horizon."""
     zenith = colour(rng, 2) * 0.6 + np.array([0.1, 0.18, 0.3], np.float32)
     haze = (0.45 * zenith + 0.55 * np.array([0.88, 0.88, 0.86]) + rng.normal(0, 0.04, 3)).astype(np.float32)
-    depth = spread(np.tile(np.clip(np.arange(size, dtype=np.float32) / max(horizon, 1), 0, 1)[:, None], (1, size)))
+    depth = spread(
+        np.tile(np.clip(np.arange(size, dtype=np.float32) / max(horizon, 1), 0, 1)[:, None], (1, size))
+    )
     cover = np.clip(noise(rng, size, size, stretch=rng.uniform(1, 2)) * 0.5 - rng.uniform(-0.4, 0.7), 0, 1)
     image = zenith * (1 - depth) + haze * depth
     return image + (0.95 - image) * spread(cover.astype(np.float32)), haze
@@ -134,7 +152,9 @@ def _sky(rng, size, horizon):
 def _ridge(rng, image, horizon, haze, nearness):
     """A range of hills in place, the hazier the farther."""
     size = image.shape[0]
-    line = horizon - size * (0.02 + 0.16 * rng.random() * (1.2 - nearness)) * (1 + 0.5 * noise(rng, size, size)[size // 2])
+    line = horizon - size * (0.02 + 0.16 * rng.random() * (1.2 - nearness)) * (
+        1 + 0.5 * noise(rng, size, size)[size // 2]
+    )
     below = np.clip(np.arange(size, dtype=np.float32)[:, None] - line[None], 0, 1).astype(np.float32)
     tone = colour(rng, rng.choice((0, 1))) * nearness + haze * (1 - nearness)
     relief = 1 + 0.12 * nearness * noise(rng, size, size, coarse=8)
@@ -192,7 +212,15 @@ def portrait(rng, size, textures=None):
         _ellipse(rng, image, eye, (0.07 * r, 0.075 * r), colour(rng, 0) * np.float32(0.35), light, 0)
         _ellipse(rng, image, (eye[0], eye[1] - 0.2 * r), (0.2 * r, 0.045 * r), hair, light, 0)
     _ellipse(rng, image, (x, y + 0.3 * r), (0.1 * r, 0.2 * r), skin * np.float32(0.92), light, 0)
-    _ellipse(rng, image, (x, y + 0.68 * r), (0.26 * r, 0.07 * r), skin * np.array([0.85, 0.5, 0.5], np.float32), light, 0)
+    _ellipse(
+        rng,
+        image,
+        (x, y + 0.68 * r),
+        (0.26 * r, 0.07 * r),
+        skin * np.array([0.85, 0.5, 0.5], np.float32),
+        light,
+        0,
+    )
     return image
 
 

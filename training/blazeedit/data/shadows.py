@@ -108,7 +108,9 @@ def cast_shadow(rng, alpha, box):
     size, factor = alpha.shape[0], -(-alpha.shape[0] // 160)
     if factor > 1:
         small = (-(-size // factor),) * 2
-        shade = cast_shadow(rng, cv2.resize(alpha, small, interpolation=cv2.INTER_AREA), [v / factor for v in box])
+        shade = cast_shadow(
+            rng, cv2.resize(alpha, small, interpolation=cv2.INTER_AREA), [v / factor for v in box]
+        )
         return cv2.resize(shade, (size, size), interpolation=cv2.INTER_LINEAR)
     extent = box[1] - box[0], box[3] - box[2]
     if rng.random() < 0.18:

@@ -29,7 +29,9 @@ def sticker_teacher(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
         smooth = cv2.bilateralFilter(smooth, 5 if scale < 1 else 7, 0.11, 2.2 * max(scale, 0.5))
     value = cv2.cvtColor(smooth, cv2.COLOR_RGB2GRAY)
     stepped = _soft_steps(0.04 + 0.96 * np.clip(value, 0, 1) ** np.float32(0.85))
-    colour = spread(stepped) + (smooth - spread(value)) * spread(SATURATION * (stepped + 0.08) / (value + 0.08))
+    colour = spread(stepped) + (smooth - spread(value)) * spread(
+        SATURATION * (stepped + 0.08) / (value + 0.08)
+    )
     line = 1 - OUTLINE * np.maximum(_outline(filled, scale), _rim(alpha, scale))
     return np.clip(colour * spread(line), 0, 1)
 

@@ -53,7 +53,9 @@ class TripletSource:
     def sample(self, task: str, rng: np.random.Generator, size: int) -> Triplet:
         """One example of `task` at `size` px. EditError for a task that has no generator."""
         if task not in self._tasks:
-            raise EditError(f"There is no training data for the task {task!r}; choose one of {', '.join(self._tasks)}.")
+            raise EditError(
+                f"There is no training data for the task {task!r}; choose one of {', '.join(self._tasks)}."
+            )
         return self._tasks[task](rng, size)
 
     def batch(self, task: str, n: int, rng: np.random.Generator, size: int):
@@ -94,7 +96,9 @@ class TripletSource:
     def _remove(self, rng, size):
         share = rng.uniform(*self.removal_share)
         y = self.target(rng, size)
-        made = composite(rng, y, self.object(rng, round(1.6 * size * share**0.5)), share=share, exact=self.evaluation)
+        made = composite(
+            rng, y, self.object(rng, round(1.6 * size * share**0.5)), share=share, exact=self.evaluation
+        )
         extra = {"alpha": made.alpha, "shadow": made.shadow, "gain": made.gain}
         return Triplet(made.x, made.mask, y, "remove", extra)
 

@@ -9,7 +9,9 @@ from editkit.training.blazeedit.data import cutouts, objects, photos
 @pytest.fixture(scope="session", autouse=True)
 def _needs():
     for package in ("cv2", "skimage", "sklearn"):
-        pytest.importorskip(package, reason=f"training data need {package}: pip install -r requirements-train.txt")
+        pytest.importorskip(
+            package, reason=f"training data need {package}: pip install -r requirements-train.txt"
+        )
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,9 @@ def test_an_object_fills_its_canvas_and_keeps_its_colour(rng):
     assert rgba.shape == (64, 64, 4) and rgba.dtype == np.float32
     solid = rgba[..., 3] > 0.99
     assert abs(rgba[..., 3].mean() - np.pi / 4) < 0.06
-    np.testing.assert_allclose(rgba[solid][:, :3], np.tile([[200, 100, 50]], (solid.sum(), 1)) / 255, atol=0.012)
+    np.testing.assert_allclose(
+        rgba[solid][:, :3], np.tile([[200, 100, 50]], (solid.sum(), 1)) / 255, atol=0.012
+    )
 
 
 def test_soft_edges_do_not_darken_the_colour(rng):

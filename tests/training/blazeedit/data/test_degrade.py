@@ -71,4 +71,6 @@ def test_a_seed_decides_and_the_picture_is_not_changed(crops, name):
 
 def test_any_picture_size_is_taken():
     y = torch.rand(2, 3, 37, 51, generator=_generator(0))
-    assert degrade.relight_batch(y, _generator(1)).shape == degrade.tone_batch(y, _generator(1)).shape == y.shape
+    assert (
+        degrade.relight_batch(y, _generator(1)).shape == degrade.tone_batch(y, _generator(1)).shape == y.shape
+    )

@@ -50,9 +50,22 @@ def test_a_small_photograph_is_scaled_up(rng):
 
 
 def test_a_series_of_similar_photographs_does_not_dominate():
-    names = ["hurricane1", "hurricane2", "hurricaneb", "scenetext01", "scenetext_segmented", "wood", "wool", "cliff"]
+    names = [
+        "hurricane1",
+        "hurricane2",
+        "hurricaneb",
+        "scenetext01",
+        "scenetext_segmented",
+        "wood",
+        "wool",
+        "cliff",
+    ]
     weights = photos.series_weights(names)
-    assert {n for n in names if weights[n] == photos.SERIES_WEIGHT} == {"hurricane1", "hurricane2", "hurricaneb"}
+    assert {n for n in names if weights[n] == photos.SERIES_WEIGHT} == {
+        "hurricane1",
+        "hurricane2",
+        "hurricaneb",
+    }
 
 
 def test_weights_decide_how_often_a_photograph_is_taken(packaged, rng):

@@ -49,7 +49,9 @@ def test_a_bank_gives_crops_of_its_scenes_and_keeps_them_in_a_file(tmp_path, rng
     assert first.scenes.dtype == np.uint8 and (first.scenes == again.scenes).all()
     for size in (24, 48, 64):
         crop = again.crop(rng, size)
-        assert crop.shape == (size, size, 3) and crop.dtype == np.float32 and 0 <= crop.min() <= crop.max() <= 1
+        assert (
+            crop.shape == (size, size, 3) and crop.dtype == np.float32 and 0 <= crop.min() <= crop.max() <= 1
+        )
 
 
 def test_a_bank_of_another_shape_or_none_is_refused(tmp_path):

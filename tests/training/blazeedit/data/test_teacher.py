@@ -23,7 +23,9 @@ def test_the_background_has_no_say(subject):
     rgb, alpha = subject
     other = np.where(alpha[..., None] > 0, rgb, 1 - rgb)
     inside = alpha == 1
-    np.testing.assert_allclose(sticker_teacher(other, alpha)[inside], sticker_teacher(rgb, alpha)[inside], atol=1e-5)
+    np.testing.assert_allclose(
+        sticker_teacher(other, alpha)[inside], sticker_teacher(rgb, alpha)[inside], atol=1e-5
+    )
 
 
 def test_colours_get_stronger_and_surfaces_flatter(subject):

@@ -18,7 +18,9 @@ def source(bank, things):
 @pytest.mark.parametrize("task", TASKS)
 def test_an_example_is_in_range_binary_and_decided_by_the_generator(source, task):
     first, second = (source.sample(task, np.random.default_rng(2), 48) for _ in range(2))
-    assert first.task == task and first.x.shape == first.y.shape == (48, 48, 3) and first.mask.shape == (48, 48)
+    assert (
+        first.task == task and first.x.shape == first.y.shape == (48, 48, 3) and first.mask.shape == (48, 48)
+    )
     assert first.x.dtype == first.y.dtype == first.mask.dtype == np.float32
     assert 0 <= min(first.x.min(), first.y.min()) and max(first.x.max(), first.y.max()) <= 1
     assert set(np.unique(first.mask)) <= {0, 1} and first.mask.max() == 1
@@ -39,7 +41,9 @@ def test_a_batch_holds_the_very_examples(source):
     rng = np.random.default_rng(8)
     for index in range(2):
         example = source.sample("remove", rng, 40)
-        assert (x[index].permute(1, 2, 0).numpy() == example.x).all() and (mask[index].numpy() == example.mask).all()
+        assert (x[index].permute(1, 2, 0).numpy() == example.x).all() and (
+            mask[index].numpy() == example.mask
+        ).all()
 
 
 def test_outpainting_blanks_the_strip_to_grey_and_nothing_else(source, rng):
