@@ -21,7 +21,8 @@ from .model import BlazeEdit
 from .texture import coherent_copy
 from .work import Conditioning, Edit, Work
 
-TEXTURE_SIGMA = 2.0  # px; this and the gains were chosen on photographs held back from training
+TEXTURE_SIGMA = 2.0  # px, for holes of up to TEXTURE_HOLE; this and the gains were chosen on photographs held back from training
+TEXTURE_HOLE = 48.0  # px; larger holes lack coarser structure too, so what is copied grows with them
 TEXTURE_GAIN = {True: 0.7, False: 0.8}  # outpainting, removal
 GAIN_BLUR = 1.5  # px at working size; finer differences are the codec's, not the light's
 
@@ -64,7 +65,7 @@ def _paste(work: Work, small: Tensor, feather: int, strength: float, texture: bo
         0, 1
     )
     fill = (
-        coherent_copy(picture, local, guide, sigma=TEXTURE_SIGMA, gain=TEXTURE_GAIN[whole])
+        coherent_copy(picture, local, guide, sigma=_texture_sigma(local), gain=TEXTURE_GAIN[whole])
         if texture
         else guide
     )
@@ -78,6 +79,13 @@ def _paste(work: Work, small: Tensor, feather: int, strength: float, texture: bo
         out = _fade_shadow(work, out, strength)
         changed = torch.maximum(changed, work.shadow)
     return out, changed
+
+
+def _texture_sigma(hole: Tensor) -> float:
+    """Pixels that separate the network's low frequencies from the copied high ones, by the side of the hole."""
+    rows, columns = hole[0].amax(1).sum(), hole[0].amax(0).sum()
+    side = min(float(hole.sum()) ** 0.5, float(rows), float(columns))
+    return TEXTURE_SIGMA * max(1.0, side / TEXTURE_HOLE)
 
 
 def _opacity(soft: Tensor, mask: Tensor, hole: Tensor, strength: float) -> Tensor:
