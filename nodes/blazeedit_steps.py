@@ -4,6 +4,7 @@ import torch
 
 from ..models.blazeedit import pipeline, work
 from ..models.blazeedit.tasks import TASKS
+from ..models.errors import EditError
 from .blazeedit import CHANGED, MODEL, SEED_INPUT, STRENGTH_INPUT, TEXTURE_INPUT
 from .host import models
 from .host.folders import model_folder, model_folders
@@ -13,6 +14,29 @@ from .unpacking import on_device, packed, packed_mask, picture, region
 CONDITIONING, LATENT = "EDITKIT_CONDITIONING", "EDITKIT_LATENT"
 MODEL_INPUT = (MODEL, {"tooltip": "From Load BlazeEdit."})
 CONDITIONING_INPUT = (CONDITIONING, {"tooltip": "From Mask Task."})
+
+
+def same_model(name: str, channels: int, expected: int) -> None:
+    """EditError when an input was made by a model of another shape than the one that is wired."""
+    if channels != expected:
+        raise EditError(
+            f"The {name} comes from another model ({channels} channels, this one has {expected}); "
+            "wire the same Load BlazeEdit into every node."
+        )
+
+
+def working_pictures(conditioning, decoded):
+    """Decoded IMAGE to one working picture per picture of the task. EditError when they are not the task's own."""
+    works, small = conditioning.works, on_device(picture(decoded)[0])[0]
+    if len(small) != len(works):
+        raise EditError(f"{len(small)} decoded pictures do not fit a task of {len(works)}; wire its own Decode.")
+    height, width = (max(one.small.shape[axis] for one in works) for axis in (-2, -1))
+    if small.shape[-2] < height or small.shape[-1] < width:
+        size = f"{small.shape[-1]}x{small.shape[-2]}"
+        raise EditError(
+            f"The decoded picture is {size} px, but the task works at {width}x{height}; wire its own Decode."
+        )
+    return list(small.split(1))
 
 
 class LoadBlazeEdit:
@@ -97,6 +121,7 @@ class BlazeEditSampler:
 
     def run(self, *, model, conditioning, steps, seed):
         net = model.ready()
+        same_model("conditioning", conditioning.works[0].features.shape[1], net.config.condition_channels)
         return (pipeline.sample(net, conditioning, steps=steps or None, seed=seed, callback=reporter()),)
 
 
@@ -117,7 +142,9 @@ class BlazeEditDecode:
         }
 
     def run(self, *, model, latent):
-        return (packed(torch.cat(work.padded_alike(pipeline.decode(model.ready(), latent)))),)
+        net = model.ready()
+        same_model("latent", latent[0].shape[1], net.config.latent_channels)
+        return (packed(torch.cat(work.padded_alike(pipeline.decode(net, latent)))),)
 
 
 class Deliver:
@@ -146,7 +173,7 @@ class Deliver:
 
     def run(self, *, model, conditioning, decoded, feather, strength, texture):
         net = model.ready()
-        small = list(on_device(picture(decoded)[0])[0].split(1))
+        small = working_pictures(conditioning, decoded)
         edit = pipeline.deliver(net, conditioning, small, feather=feather, strength=strength, texture=texture)
         return packed(edit.image), packed_mask(edit.changed)
 

@@ -2,7 +2,9 @@
 
 from ..models import image as images
 from ..models import masks, region
-from .unpacking import packed, packed_mask, picture
+from ..models.errors import EditError
+from .unpacking import packed, packed_mask, paired, picture
+from .unpacking import region as wanted
 
 CROP, PADDING = "EDITKIT_CROP", "EDITKIT_PADDING"
 MASK_INPUT = ("MASK", {"tooltip": "White is the region to edit."})
@@ -12,6 +14,41 @@ RADIUS = {"default": 8, "min": 0, "max": 512}
 def fitted(mask, image):
     """The mask resized to the picture and repeated for its batch."""
     return masks.fit(mask, *image.shape[-2:], batch=len(image))
+
+
+def checked_reflection(image, multiple):
+    """EditError when a picture is too small to be mirrored up to a multiple."""
+    height, width = image.shape[-2:]
+    if -height % multiple >= height or -width % multiple >= width:
+        raise EditError(
+            f"A picture of {width}x{height} px is too small to be mirrored up to a multiple of {multiple}; "
+            "use the fill replicate, or a smaller multiple."
+        )
+
+
+def checked_padding(image, padding):
+    """EditError when a picture is smaller than what Unpad would cut off it."""
+    height, width = image.shape[-2:]
+    if padding.bottom >= height or padding.right >= width:
+        raise EditError(
+            f"A picture of {width}x{height} px does not hold a padding of {padding.right}x{padding.bottom} px; "
+            "wire the picture that was padded, at its padded size."
+        )
+
+
+def stitching_mask(mask, image, edited, crop, feather):
+    """The feathered mask of a crop or of its whole picture, or None for the whole crop. EditError for another size."""
+    if wanted(mask) is None:
+        return None
+    mask = masks.checked(mask)
+    sizes = [tuple(image.shape[-2:]), (crop.height, crop.width), tuple(edited.shape[-2:])]
+    if tuple(mask.shape[-2:]) not in sizes:
+        (height, width), picture_size = mask.shape[-2:], f"{image.shape[-1]}x{image.shape[-2]}"
+        raise EditError(
+            f"A mask of {width}x{height} px fits neither the picture ({picture_size}) nor its crop "
+            f"({crop.width}x{crop.height}); wire the mask of Crop Around Mask, or the picture's."
+        )
+    return masks.feather(mask, feather)
 
 
 class GrowMask:
@@ -113,6 +150,8 @@ class PadToMultiple:
 
     def run(self, *, image, multiple, fill):
         rgb, alpha = picture(image)
+        if fill == "reflect":
+            checked_reflection(rgb, multiple)
         padded, padding = images.pad_to_multiple(rgb, multiple, fill)
         alpha = (
             None if alpha is None else images.pad_to_multiple(alpha[:, None], multiple, "replicate")[0][:, 0]
@@ -138,6 +177,7 @@ class Unpad:
 
     def run(self, *, image, padding):
         rgb, alpha = picture(image)
+        checked_padding(rgb, padding)
         alpha = None if alpha is None else images.unpad(alpha, padding)
         return (packed(images.unpad(rgb, padding), alpha),)
 
@@ -200,9 +240,10 @@ class Stitch:
         }
 
     def run(self, *, image, edited, crop, feather, mask=None):
-        rgb, alpha = picture(image)
-        soft = None if mask is None else masks.feather(masks.checked(mask), feather)
-        return (packed(region.stitch(rgb, picture(edited)[0], crop, soft), alpha),)
+        image, edited = paired(image, edited)
+        (rgb, alpha), (edited, _) = picture(image), picture(edited)
+        soft = stitching_mask(mask, rgb, edited, crop, feather)
+        return (packed(region.stitch(rgb, edited, crop, soft), alpha),)
 
 
 class Composite:
@@ -223,6 +264,7 @@ class Composite:
         }
 
     def run(self, *, image, edited, mask):
+        image, edited = paired(image, edited)
         rgb, alpha = picture(image)
         return (packed(region.composite(rgb, picture(edited)[0], fitted(mask, rgb)), alpha),)
 

@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from ..models.errors import EditError
 from ..models.image import from_host, to_host
 from .host.devices import intermediate_device, load_device
 
@@ -16,6 +17,16 @@ def region(mask: Tensor | None) -> Tensor | None:
     if mask is None or (tuple(mask.shape[-2:]) == (64, 64) and not bool((mask > 0).any())):
         return None
     return mask.float()
+
+
+def paired(image: Tensor, edited: Tensor) -> tuple[Tensor, Tensor]:
+    """Two IMAGEs of as many pictures each; a single one serves a whole batch. EditError for other batches."""
+    count = max(len(image), len(edited))
+    if min(len(image), len(edited)) not in (1, count):
+        raise EditError(
+            f"{len(edited)} edited pictures do not fit {len(image)} originals; give as many of each, or one of either."
+        )
+    return tuple(x if len(x) == count else x.expand(count, *x.shape[1:]) for x in (image, edited))
 
 
 def packed(image: Tensor, alpha: Tensor | None = None) -> Tensor:
