@@ -38,6 +38,15 @@ class Encoded:
         return list(decoded.split(1))
 
 
+def same_model(name: str, channels: int, expected: int) -> None:
+    """EditError when an input was made by a model of another shape than the one that is wired."""
+    if channels != expected:
+        raise EditError(
+            f"The {name} comes from another model ({channels} channels, this one has {expected}); "
+            "wire the same Load BlazeEdit into every node."
+        )
+
+
 class LoadBlazeEdit:
     DESCRIPTION = "Loads a BlazeEdit model: the one that ships with the pack, or one from models/editkit."
     CATEGORY = "EditKit/blazeedit"
@@ -122,6 +131,7 @@ class BlazeEditSampler:
     def run(self, *, model, conditioning, steps, seed):
         net = model.ready()
         encoded, steps = conditioning.conditioning, steps or None
+        same_model("conditioning", conditioning.conditioning.works[0].features.shape[1], net.config.condition_channels)
         return (pipeline.sample(net, encoded, steps=steps, seed=seed, callback=reporter()),)
 
 
@@ -142,7 +152,9 @@ class BlazeEditDecode:
         }
 
     def run(self, *, model, latent):
-        return (packed(torch.cat(work.padded_alike(pipeline.decode(model.ready(), latent)))),)
+        net = model.ready()
+        same_model("latent", latent[0].shape[1], net.config.latent_channels)
+        return (packed(torch.cat(work.padded_alike(pipeline.decode(net, latent)))),)
 
 
 class Deliver:

@@ -18,7 +18,7 @@ from .first_guess import first_guess
 from .model import BlazeEdit
 from .tasks import Task
 from .tasks import task as find_task
-from .work import MAP_SIZE, STICKER_SIZE, Conditioning, Edit, Work, fill_canvas, fitted
+from .work import MAP_SIZE, Conditioning, Edit, Work, fill_canvas, fitted, sticker_canvas
 
 __all__ = [
     "Conditioning",
@@ -90,8 +90,10 @@ def _encode_one(model: BlazeEdit, image: Tensor, mask: Tensor, task: Task, shado
         if task.name == "remove" and shadow and model.gain_head is not None:
             image, lifted = maps.lift_shadow(model, image, hole)
         small, small_hole, crop = fill_canvas(image, hole, whole=task.name == "outpaint")
+    elif task.delivery == "sticker":
+        small, small_hole, crop = sticker_canvas(image, mask)
     else:
-        size = fitted(*image.shape[-2:], STICKER_SIZE if task.delivery == "sticker" else MAP_SIZE)
+        size = fitted(*image.shape[-2:], MAP_SIZE)
         small, small_hole = maps.shrink(image, size), masks.fit(hole, *size, mode="nearest")
     if task.name == "outpaint":
         small = torch.where(small_hole[:, None] > 0, torch.full_like(small, BLANK), small)

@@ -176,3 +176,38 @@ def test_progress_reaches_the_listener():
     finally:
         progress.set_listener(None)
     assert heard == [(1, 2), (2, 2)]
+
+
+@pytest.fixture
+def steps():
+    """(model, conditioning, latent, decoded) of a removal on two pictures."""
+    (model,) = run("EditKitLoadBlazeEdit")
+    (conditioning,) = run("EditKitMaskTask", model=model, image=image(batch=2), mask=mask(), task="remove")
+    (latent,) = run("EditKitBlazeEditSampler", model=model, conditioning=conditioning)
+    return model, conditioning, latent, run("EditKitBlazeEditDecode", model=model, latent=latent)[0]
+
+
+def test_delivering_pictures_of_another_task_is_said_in_one_sentence(steps):
+    model, conditioning, _, decoded = steps
+    with pytest.raises(EditError, match="1 decoded pictures .*do not fit"):
+        run("EditKitDeliver", model=model, conditioning=conditioning, decoded=decoded[:1])
+    with pytest.raises(EditError, match="16x16 px do not fit"):
+        run("EditKitDeliver", model=model, conditioning=conditioning, decoded=decoded[:, :16, :16])
+
+
+def test_parts_of_two_models_are_not_mixed(steps, tmp_path, monkeypatch):
+    from dataclasses import replace
+
+    from editkit.models.blazeedit import checkpoint
+    from editkit.models.blazeedit.model import BlazeEdit
+    from editkit.tests.tiny import CONFIG
+
+    _, conditioning, latent, _ = steps
+    other = BlazeEdit(replace(CONFIG, latent_channels=4, condition_channels=12))
+    checkpoint.save(other, tmp_path / "other")
+    monkeypatch.setattr(models, "model_folder", lambda name: tmp_path / name)
+    (model,) = run("EditKitLoadBlazeEdit", model="other")
+    with pytest.raises(EditError, match="conditioning comes from another model"):
+        run("EditKitBlazeEditSampler", model=model, conditioning=conditioning)
+    with pytest.raises(EditError, match="latent comes from another model"):
+        run("EditKitBlazeEditDecode", model=model, latent=latent)
