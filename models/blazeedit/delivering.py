@@ -38,26 +38,37 @@ def deliver(
     """
     kind = conditioning.task.delivery
     if kind == "sticker":
-        return deliver_sticker(conditioning, decoded)
+        return deliver_sticker(model, conditioning, decoded)
     edits = []
     for work, small in zip(conditioning.works, decoded, strict=True):
-        small = small[..., : work.small.shape[-2], : work.small.shape[-1]].to(work.image.device)
+        small = _own(work, small)
         if kind == "paste":
-            edits.append(
-                _paste(work, small, feather, strength, texture, conditioning.task.name == "outpaint")
-            )
+            change, whole = _change(model, work, small), conditioning.task.name == "outpaint"
+            edits.append(_paste(work, change, feather, strength, texture, whole))
         else:
             edits.append(_map(model, work, small, strength, kind))
     images, changed = zip(*edits, strict=True)
     return Edit(torch.cat(images), torch.cat(changed))
 
 
-def _paste(work: Work, small: Tensor, feather: int, strength: float, texture: bool, whole: bool):
+def _own(work: Work, small: Tensor) -> Tensor:
+    """A decoded picture without the padding that a batch of several sizes needs."""
+    return small[..., : work.small.shape[-2], : work.small.shape[-1]].to(work.image.device)
+
+
+def _change(model: BlazeEdit, work: Work, small: Tensor) -> Tensor:
+    """What the network changed in the first guess; the codec's own loss, which both went through, cancels out."""
+    if work.guess_latent is None:
+        return small - work.guess
+    return small - model.autoencoder.decode(work.guess_latent).clamp(0, 1)
+
+
+def _paste(work: Work, change: Tensor, feather: int, strength: float, texture: bool, whole: bool):
     """The fill in the hole's surroundings at full resolution, blended into the picture by the mask."""
     hole = masks.binarise(work.mask)
     window = (...,) if work.crop is None else work.crop.window
     picture, local = work.image[window], hole[window]
-    fill = guide = _guide(work, small, picture, local, "outpaint" if whole else "remove")
+    fill = guide = _guide(work, change, picture, local, "outpaint" if whole else "remove")
     if texture:
         fill = coherent_copy(picture, local, guide, sigma=_texture_sigma(local), gain=TEXTURE_GAIN[whole])
     soft = hole if whole else masks.feather(work.mask[window], feather)
@@ -73,14 +84,13 @@ def _paste(work: Work, small: Tensor, feather: int, strength: float, texture: bo
     return out, changed
 
 
-def _guide(work: Work, small: Tensor, picture: Tensor, hole: Tensor, task: str) -> Tensor:
+def _guide(work: Work, change: Tensor, picture: Tensor, hole: Tensor, task: str) -> Tensor:
     """The low frequencies of the fill: the first guess at full size, and what the network changed in the small one.
 
     The change is zero at the hole's edge, so the full-size guess alone meets the picture there and no seam can show.
     """
     guess = first_guess(task, picture, hole)
-    change = seam_correction(small, work.guess, work.small_mask) - work.guess
-    change = change * work.small_mask[:, None]
+    change = seam_correction(change, torch.zeros_like(change), work.small_mask) * work.small_mask[:, None]
     return torch.where(hole[:, None] > 0, guess + shrink(change, picture.shape[-2:]), picture).clamp(0, 1)
 
 
@@ -114,14 +124,14 @@ def _log_ratio(before: Tensor, after: Tensor) -> Tensor:
 
 
 def deliver_sticker(
-    conditioning: Conditioning, decoded: list[Tensor], *, border: float = 0.03, shadow: bool = True
-) -> Edit:
+    model: BlazeEdit, conditioning: Conditioning, decoded: list[Tensor], *, border: float = 0.03, shadow: bool = True
+) -> Edit:  # fmt: skip
     """The subject's colours at full resolution, its border and its drop shadow. Returns RGBA and its alpha."""
     images = []
     for work, small in zip(conditioning.works, decoded, strict=True):
-        small = small[..., : work.small.shape[-2], : work.small.shape[-1]].to(work.image.device)
+        change = _change(model, work, _own(work, small))
         pixels = round(border * min(work.image.shape[-2:]))
-        piece = die_cut(_sticker_colours(work, small), work.mask[work.crop.window], pixels, shadow)
+        piece = die_cut(_sticker_colours(work, change), work.mask[work.crop.window], pixels, shadow)
         height, width = (side + 2 * margin(pixels, shadow) for side in work.image.shape[-2:])
         canvas = piece.new_zeros(1, 4, height, width)
         canvas[..., work.crop.top : work.crop.top + piece.shape[-2], work.crop.left :][
@@ -132,9 +142,9 @@ def deliver_sticker(
     return Edit(out, out[:, 3])
 
 
-def _sticker_colours(work: Work, small: Tensor) -> Tensor:
+def _sticker_colours(work: Work, change: Tensor) -> Tensor:
     """The crop's colours: the guess at (almost) full size plus what the network changed in the small one."""
     picture, subject = work.image[work.crop.window], masks.binarise(work.mask[work.crop.window], 0.5)
     size = fitted(*picture.shape[-2:], STICKER_RENDER, multiple=1)
     guess = sticker_guess(shrink(picture, size), masks.fit(subject, *size, mode="nearest"))
-    return shrink((guess + shrink(small - work.guess, size)).clamp(0, 1), picture.shape[-2:])
+    return shrink((guess + shrink(change, size)).clamp(0, 1), picture.shape[-2:])

@@ -226,7 +226,7 @@ def sticker(
     short side, and a drop shadow. Returns RGBA on a canvas that is grown for them; changed is its alpha."""
     conditioning = encode(model, image, mask, "sticker")
     decoded = decode(model, sample(model, conditioning, steps=steps, seed=seed, callback=callback))
-    return delivering.deliver_sticker(conditioning, decoded, border=border, shadow=shadow)
+    return delivering.deliver_sticker(model, conditioning, decoded, border=border, shadow=shadow)
 
 
 def swap(
@@ -237,7 +237,9 @@ def swap(
     return deliver(model, conditioning, decode(model, sample(model, conditioning, seed=seed))).image
 
 
+@torch.no_grad()
 def guess_only(model: BlazeEdit, image: Tensor, mask: Tensor | None, task: str, **options) -> Edit:
     """The first guess alone, delivered the same way: what the network has to beat."""
     conditioning = encode(model, image, mask, task)
-    return deliver(model, conditioning, [work.guess for work in conditioning.works], **options)
+    latents = [model.autoencoder.encode(work.guess) for work in conditioning.works]
+    return deliver(model, conditioning, decode(model, latents), **options)

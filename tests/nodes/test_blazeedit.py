@@ -146,7 +146,7 @@ def test_an_empty_mask_says_what_to_paint(name):
 
 def test_removal_is_exact_where_nothing_changed_and_a_mask_of_another_size_is_fitted():
     picture = image(batch=2)
-    out, changed = run("EditKitRemoveObject", image=picture, mask=mask()[:, ::2, ::2])
+    out, changed = run("EditKitRemoveObject", image=picture, mask=mask()[:, ::2, ::2], shadow=False)
     assert changed.shape == (2, 70, 90) and 0 < float((changed > 0).float().mean()) < 1
     assert torch.equal(out[changed == 0], picture[changed == 0])
 
