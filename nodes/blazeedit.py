@@ -25,6 +25,7 @@ TEXTURE_INPUT = (
     "BOOLEAN",
     {"default": True, "tooltip": "Copies the picture's own fine texture into the fill."},
 )
+TONE_TIP = "default: what measured best (network). head: faster, from a thumbnail. stretch: no network."
 STRENGTH_TIP = "How far to go: 0 leaves the picture as it is, 1 is the whole correction."
 STRENGTH_INPUT = ("FLOAT", {"default": 1.0, "min": 0.0, "max": 1.0, "step": 0.05, "tooltip": STRENGTH_TIP})
 CHANGED = "Where pixels changed, 0 to 1; everywhere else they are bit-identical to the input."
@@ -137,8 +138,8 @@ class Tone:
             "required": {
                 "image": IMAGE_INPUT,
                 "strength": STRENGTH_INPUT,
-                "method": (["default", "network", "stretch"],
-                           {"tooltip": "default: what measured best. network: the tone head. stretch: no network."}),
+                "method": (["default", "network", "head", "stretch"],
+                           {"tooltip": TONE_TIP}),
             },
             "optional": {"mask": OPTIONAL_MASK, "model": MODEL_INPUT},
         }  # fmt: skip

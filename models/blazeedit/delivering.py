@@ -10,7 +10,7 @@ from .cutout import die_cut, margin
 from .delivery import apply_colour_map, apply_gain, fit_colour_map, seam_correction, upsample_gain
 from .first_guess import first_guess
 from .guess import sticker_guess
-from .maps import shrink
+from .maps import highlights, shrink
 from .model import BlazeEdit
 from .texture import coherent_copy
 from .work import Conditioning, Edit, Work, fitted
@@ -107,11 +107,17 @@ def _map(model: BlazeEdit, work: Work, small: Tensor, strength: float, kind: str
     if kind == "residual":  # a task of the user's: what the network changed, on top of the photo's own pixels
         edited = (work.image + resize(small - seen, work.image.shape[-2:])).clamp(0, 1)
     elif kind == "colour_map":
-        edited = apply_colour_map(work.image, fit_colour_map(seen, small)).clamp(0, 1)
+        edited = _recoloured(work.image, fit_colour_map(seen, small))
     else:
         edited = apply_gain(work.image, upsample_gain(_log_ratio(seen, small), work.image))
     weight = work.mask * strength
     return composite(work.original, edited, weight), weight
+
+
+def _recoloured(image: Tensor, coefficients: Tensor) -> Tensor:
+    """The colour map on the full picture, its white kept white."""
+    white = apply_colour_map(image.new_ones(1, 3, 1, 1), coefficients)
+    return (apply_colour_map(image, coefficients) + highlights(image, white)).clamp(0, 1)
 
 
 def _log_ratio(before: Tensor, after: Tensor) -> Tensor:

@@ -133,15 +133,19 @@ def _levels(x: Tensor) -> tuple[Tensor, Tensor]:
     return stretch_range(luminance(x[..., ::step, ::step]).flatten(1))
 
 
+def stretch_points(x: Tensor, limit: float = 32.0) -> tuple[Tensor, Tensor]:
+    """Black and white point [b] of a luminance stretch by at most a factor of `limit`."""
+    low, high = _levels(x)
+    return low, torch.maximum(high, (low + 1 / limit).clamp_max(1.5))
+
+
 def luminance_stretch(x: Tensor, limit: float = 32.0) -> Tensor:
     """Stretches all channels alike so that the luminance fills 0..1, by at most a factor of `limit`. x: [b, 3, h, w].
 
     Where the limit holds, the black point is kept and the white point lies above the picture's: a picture that is
     flat by nature (fur, fog) stays so.
     """
-    low, high = _levels(x)
-    high = torch.maximum(high, (low + 1 / limit).clamp_max(1.5))
-    low, high = (v[:, None, None, None] for v in (low, high))
+    low, high = (v[:, None, None, None] for v in stretch_points(x, limit))
     return ((x - low) / (high - low)).clamp_(0, 1)
 
 

@@ -13,7 +13,7 @@ from ..image import resize
 from ..region import composite, crop_around
 from .delivery import apply_colour_map, apply_gain, fade_gain, upsample_gain
 from .first_guess import TONE_BLEND, TONE_LIMIT
-from .guess import luminance_stretch, partial_stretch
+from .guess import luminance_stretch, partial_stretch, stretch_points
 from .model import BlazeEdit
 from .tasks import TASKS
 from .work import SHADOW_CONTEXT, Edit, fitted
@@ -21,8 +21,8 @@ from .work import SHADOW_CONTEXT, Edit, fitted
 RELIGHT_SCALE = (
     0.7  # the log-gain is shrunk: naturally dark places look like shadows (chosen on held-back photographs)
 )
-TONE_SCALE = 0.95  # held-back photographs prefer 0.85 to 1; the rest is left to the strength slider
-WHITE = 0.9  # from here on a pixel counts as partly burnt out
+TONE_SCALE = 0.95  # of the predicted correction: a good photograph is to stay about as it is
+HIGHLIGHTS = 16  # power of the brightness: how far down from white the lift reaches
 TONE_DEFAULT = "network"
 THUMBNAIL = 64
 ATTACHED = 0.05  # log-gain from which a place counts as shadow when its connection to the object is sought
@@ -105,27 +105,28 @@ def relight(model: BlazeEdit, image: Tensor) -> Tensor:
 
 def tone(model: BlazeEdit, image: Tensor, method: str) -> Tensor:
     """The tone-corrected picture [1, 3, h, w] at full size."""
-    method = TONE_DEFAULT if method == "default" else method
     if method == "stretch":
         return partial_stretch(image, TONE_BLEND, TONE_LIMIT)
-    if method != "network":
-        raise EditError(f"The tone method {method!r} is unknown; choose default, network or stretch.")
+    if method != "head":
+        raise EditError(f"The tone method {method!r} is unknown; choose default, network, head or stretch.")
     if model.tone_head is None:
         raise EditError(f"{model.config.name} has no tone head; use the method stretch, or blazeedit-small.")
     thumbnail = resize(image, (THUMBNAIL, THUMBNAIL), mode="area")
     blend, residual = model.tone_head(thumbnail, luminance_stretch(thumbnail, TONE_LIMIT))
     base = partial_stretch(image, TONE_SCALE * float(blend), TONE_LIMIT)
-    toned = (base + apply_colour_map(base, TONE_SCALE * residual)).clamp_(0, 1)
-    return keep_white(toned, image)
+    low, high = stretch_points(image, TONE_LIMIT)
+    white = torch.lerp(torch.ones(1), ((1 - low) / (high - low)).cpu().clamp(0, 1), TONE_SCALE * float(blend))
+    white = white.to(image).view(1, 1, 1, 1).expand(1, 3, 1, 1)
+    white = white + apply_colour_map(white, TONE_SCALE * residual)
+    return (base + apply_colour_map(base, TONE_SCALE * residual) + highlights(image, white)).clamp_(0, 1)
 
 
-def keep_white(toned: Tensor, image: Tensor) -> Tensor:
-    """Leaves burnt-out white white: grey where a photograph has clipped looks like fog.
+def highlights(image: Tensor, white: Tensor) -> Tensor:
+    """What keeps white white: a lift of the brightest tones by as much as their colour map darkens pure white.
 
-    The nearer all three channels of the input are to 1, the less its colour map may darken it.
+    A burnt-out sky that turns grey looks like fog. white: [1, 3, 1, 1], what the map makes of (1, 1, 1).
     """
-    burnt = ((image.amin(1, keepdim=True) - WHITE) / (1 - WHITE)).clamp_(0, 1).square_()
-    return torch.lerp(toned, torch.maximum(toned, image), burnt)
+    return (1 - white).clamp_min(0) * image.amin(1, keepdim=True) ** HIGHLIGHTS
 
 
 def edit_by_map(
