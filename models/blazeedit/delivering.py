@@ -13,13 +13,14 @@ from .guess import sticker_guess
 from .maps import highlights, shrink
 from .model import BlazeEdit
 from .texture import coherent_copy
-from .work import Conditioning, Edit, Work, fitted
+from .work import Conditioning, Edit, Work, fitted, shrink_known
 
 TEXTURE_SIGMA = (
     2.0  # px, for holes of up to TEXTURE_HOLE; chosen, as the gains, on photographs held back from training
 )
 TEXTURE_HOLE = 48.0  # px; larger holes lack coarser structure too, so what is copied grows with them
 TEXTURE_GAIN = {True: 0.7, False: 0.8}  # outpainting, removal
+GUIDE_SIZE = 1024  # longest side at which a first guess is made for delivery; it is smooth by nature
 STICKER_RENDER = (
     1536  # longest side at which a sticker's colours are drawn; they are smooth, its outline is not
 )
@@ -89,7 +90,8 @@ def _guide(work: Work, change: Tensor, picture: Tensor, hole: Tensor, task: str)
 
     The change is zero at the hole's edge, so the full-size guess alone meets the picture there and no seam can show.
     """
-    guess = first_guess(task, picture, hole)
+    size = fitted(*picture.shape[-2:], GUIDE_SIZE, multiple=1)
+    guess = shrink(first_guess(task, *shrink_known(picture, hole, size)), picture.shape[-2:])
     change = seam_correction(change, torch.zeros_like(change), work.small_mask) * work.small_mask[:, None]
     return torch.where(hole[:, None] > 0, guess + shrink(change, picture.shape[-2:]), picture).clamp(0, 1)
 

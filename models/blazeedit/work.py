@@ -65,16 +65,20 @@ def fill_canvas(image: Tensor, hole: Tensor, whole: bool) -> tuple[Tensor, Tenso
     if not whole:
         image, hole, crop = crop_around(image, hole, context=FILL_CONTEXT, multiple=8, minimum=64)
     size = fitted(*image.shape[-2:], FILL_SIZE)
-    if tuple(image.shape[-2:]) == size:
-        return image, hole, crop
+    return *shrink_known(image, hole, size), crop
+
+
+def shrink_known(image: Tensor, hole: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Picture and hole at a smaller size; known pixels are averaged over known pixels only."""
+    if tuple(image.shape[-2:]) == tuple(size):
+        return image, hole
     known = 1 - hole[:, None]
     weight = resize(known, size, mode="area")
     small_hole = (weight[:, 0] < 0.5).float()
     if not bool(small_hole.any()):  # a hole thinner than a working pixel
         small_hole = (weight[:, 0] < 1).float()
     clean = resize(image * known, size, mode="area") / weight.clamp_min(1e-3)
-    small = torch.where(small_hole[:, None] > 0, resize(image, size, mode="area"), clean)
-    return small, small_hole, crop
+    return torch.where(small_hole[:, None] > 0, resize(image, size, mode="area"), clean), small_hole
 
 
 def sticker_canvas(image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Crop]:
