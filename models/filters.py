@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+WIDE = 12.0  # px of sigma from which a blur is computed on a smaller copy
+
 
 def gaussian_kernel(sigma: float, *, device=None, dtype=torch.float32) -> Tensor:
     """A normalised 1-D Gaussian out to 3 sigma."""
@@ -19,11 +21,22 @@ def gaussian_blur(x: Tensor, sigma: float, pad: str = "replicate") -> Tensor:
     """Separable Gaussian of [b, c, h, w]; sigma in pixels, 0 returns x. pad: replicate or constant (zeros)."""
     if sigma <= 0:
         return x
+    if sigma > WIDE:
+        return _wide_blur(x, sigma, pad)
     kernel = gaussian_kernel(sigma, device=x.device, dtype=x.dtype)
     radius, channels = len(kernel) // 2, x.shape[1]
     x = F.pad(x, (radius, radius, radius, radius), mode=pad)
     x = F.conv2d(x, kernel.view(1, 1, 1, -1).expand(channels, 1, 1, -1), groups=channels)
     return F.conv2d(x, kernel.view(1, 1, -1, 1).expand(channels, 1, -1, 1), groups=channels)
+
+
+def _wide_blur(x: Tensor, sigma: float, pad: str) -> Tensor:
+    """A wide Gaussian on a smaller copy: it has no detail that the copy could lose."""
+    factor = int(sigma // (WIDE / 2))
+    h, w = x.shape[-2:]
+    x = F.pad(x, (0, -w % factor, 0, -h % factor), mode="replicate" if pad == "replicate" else "constant")
+    small = gaussian_blur(F.avg_pool2d(x, factor), sigma / factor, pad)
+    return F.interpolate(small, scale_factor=factor, mode="bilinear", align_corners=False)[..., :h, :w]
 
 
 def masked_blur(x: Tensor, known: Tensor, sigma: float) -> Tensor:

@@ -7,6 +7,8 @@ from torch.nn import functional as F
 from .errors import EditError
 from .filters import gaussian_blur
 
+LARGE = 32  # px from which growth is computed on a smaller copy
+
 
 def grow(mask: Tensor, radius: int) -> Tensor:
     """Dilates a mask by a disc of `radius` pixels, keeping its grey levels.
@@ -15,6 +17,8 @@ def grow(mask: Tensor, radius: int) -> Tensor:
     """
     if radius < 0:
         raise EditError(f"A mask cannot grow by {radius} pixels; use 0 or more, or shrink it.")
+    if radius > LARGE:
+        return _grow_large(mask, radius)
     out, done = mask[:, None], 0
     while (
         done < radius
@@ -23,6 +27,16 @@ def grow(mask: Tensor, radius: int) -> Tensor:
         out = _dilate_disc(out, step)
         done += step
     return out[:, 0].clone() if radius == 0 else out[:, 0]
+
+
+def _grow_large(mask: Tensor, radius: int) -> Tensor:
+    """Growth by many pixels on a smaller copy; the edge becomes a ramp of a fraction of the radius."""
+    factor = -(-radius // (LARGE // 2))
+    h, w = mask.shape[-2:]
+    small = F.max_pool2d(F.pad(mask[:, None], (0, -w % factor, 0, -h % factor)), factor)[:, 0]
+    grown = grow(small, max(1, round(radius / factor - 0.5)))
+    up = F.interpolate(grown[:, None], scale_factor=factor, mode="bilinear", align_corners=False)
+    return torch.maximum(up[:, 0, :h, :w], mask)
 
 
 def shrink(mask: Tensor, radius: int) -> Tensor:

@@ -81,7 +81,9 @@ class RemoveObject:
 
 
 class Outpaint:
-    DESCRIPTION = "Continues the picture beyond its borders, to a shape or by pixels. Its own pixels stay exact."
+    DESCRIPTION = (
+        "Continues the picture beyond its borders, to a shape or by pixels. Its own pixels stay exact."
+    )
     CATEGORY = "EditKit/blazeedit"
     SEARCH_ALIASES = ["uncrop", "extend", "expand image", "aspect ratio", "outpainting"]
     RETURN_TYPES, RETURN_NAMES = ("IMAGE", "MASK"), ("image", "changed")

@@ -1,9 +1,13 @@
 """BlazeEdit step by step: load, encode mask and task, sample, decode, deliver."""
 
+from dataclasses import dataclass
+
 import torch
+from torch import Tensor
 
 from ..models.blazeedit import pipeline, work
 from ..models.blazeedit.tasks import TASKS
+from ..models.errors import EditError
 from .blazeedit import CHANGED, MODEL, SEED_INPUT, STRENGTH_INPUT, TEXTURE_INPUT
 from .host import models
 from .host.folders import model_folder, model_folders
@@ -13,6 +17,34 @@ from .unpacking import on_device, packed, packed_mask, picture, region
 CONDITIONING, LATENT = "EDITKIT_CONDITIONING", "EDITKIT_LATENT"
 MODEL_INPUT = (MODEL, {"tooltip": "From Load BlazeEdit."})
 CONDITIONING_INPUT = (CONDITIONING, {"tooltip": "From Mask Task."})
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What Mask Task hands on: the pipeline's conditioning, and the alpha that delivery gives back."""
+
+    conditioning: pipeline.Conditioning
+    alpha: Tensor | None  # [b, h, w]
+
+    def working(self, decoded: Tensor) -> list[Tensor]:
+        """Decoded pictures [b, 3, h, w], one by one. EditError for another batch or size than was encoded."""
+        sizes = [one.small.shape[-2:] for one in self.conditioning.works]
+        height, width = (max(side) for side in zip(*sizes, strict=True))
+        if (len(decoded), *decoded.shape[-2:]) != (len(sizes), height, width):
+            raise EditError(
+                f"{len(decoded)} decoded pictures of {decoded.shape[-1]}x{decoded.shape[-2]} px do not fit this "
+                f"conditioning, which is for {len(sizes)} of {width}x{height}; wire both from the same Mask Task."
+            )
+        return list(decoded.split(1))
+
+
+def same_model(name: str, channels: int, expected: int) -> None:
+    """EditError when an input was made by a model of another shape than the one that is wired."""
+    if channels != expected:
+        raise EditError(
+            f"The {name} comes from another model ({channels} channels, this one has {expected}); "
+            "wire the same Load BlazeEdit into every node."
+        )
 
 
 class LoadBlazeEdit:
@@ -68,8 +100,9 @@ class MaskTask:
 
     def run(self, *, model, image, task, shadow, mask=None, custom_task=""):
         net = model.ready()
-        rgb, mask = on_device(picture(image)[0], region(mask))
-        return (pipeline.encode(net, rgb, mask, custom_task.strip() or task, shadow=shadow),)
+        rgb, alpha = picture(image)
+        rgb, mask = on_device(rgb, region(mask))
+        return (Encoded(pipeline.encode(net, rgb, mask, custom_task.strip() or task, shadow=shadow), alpha),)
 
 
 class BlazeEditSampler:
@@ -97,7 +130,9 @@ class BlazeEditSampler:
 
     def run(self, *, model, conditioning, steps, seed):
         net = model.ready()
-        return (pipeline.sample(net, conditioning, steps=steps or None, seed=seed, callback=reporter()),)
+        encoded, steps = conditioning.conditioning, steps or None
+        same_model("conditioning", conditioning.conditioning.works[0].features.shape[1], net.config.condition_channels)
+        return (pipeline.sample(net, encoded, steps=steps, seed=seed, callback=reporter()),)
 
 
 class BlazeEditDecode:
@@ -117,7 +152,9 @@ class BlazeEditDecode:
         }
 
     def run(self, *, model, latent):
-        return (packed(torch.cat(work.padded_alike(pipeline.decode(model.ready(), latent)))),)
+        net = model.ready()
+        same_model("latent", latent[0].shape[1], net.config.latent_channels)
+        return (packed(torch.cat(work.padded_alike(pipeline.decode(net, latent)))),)
 
 
 class Deliver:
@@ -146,9 +183,11 @@ class Deliver:
 
     def run(self, *, model, conditioning, decoded, feather, strength, texture):
         net = model.ready()
-        small = list(on_device(picture(decoded)[0])[0].split(1))
-        edit = pipeline.deliver(net, conditioning, small, feather=feather, strength=strength, texture=texture)
-        return packed(edit.image), packed_mask(edit.changed)
+        small = conditioning.working(on_device(picture(decoded)[0])[0])
+        encoded, options = conditioning.conditioning, {"feather": feather, "strength": strength}
+        edit = pipeline.deliver(net, encoded, small, texture=texture, **options)
+        alpha = conditioning.alpha if edit.image.shape[1] == 3 else None  # a sticker has its own
+        return packed(edit.image, alpha), packed_mask(edit.changed)
 
 
 NODE_CLASS_MAPPINGS = {

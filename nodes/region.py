@@ -1,8 +1,13 @@
 """Masks and regions: what every masked edit of the pack shares, as nodes of their own."""
 
+from dataclasses import dataclass
+
+from torch import Tensor
+
 from ..models import image as images
 from ..models import masks, region
-from .unpacking import packed, packed_mask, picture
+from ..models.errors import EditError
+from .unpacking import packed, packed_mask, picture, repeated
 
 CROP, PADDING = "EDITKIT_CROP", "EDITKIT_PADDING"
 MASK_INPUT = ("MASK", {"tooltip": "White is the region to edit."})
@@ -12,6 +17,35 @@ RADIUS = {"default": 8, "min": 0, "max": 512}
 def fitted(mask, image):
     """The mask resized to the picture and repeated for its batch."""
     return masks.fit(mask, *image.shape[-2:], batch=len(image))
+
+
+@dataclass(frozen=True)
+class Padded:
+    """What Pad to Multiple did, and to which (height, width) it led."""
+
+    padding: images.Padding
+    size: tuple[int, int]
+
+    def scale(self, image: Tensor) -> int:
+        """How many times larger than the padded picture an image is. EditError unless a whole number."""
+        height, width = image.shape[-2:]
+        scale = height // self.size[0]
+        if scale < 1 or (height, width) != (scale * self.size[0], scale * self.size[1]):
+            raise EditError(
+                f"A picture of {width}x{height} px cannot be unpadded: it was padded to {self.size[1]}x"
+                f"{self.size[0]}; bring it to that size, or a whole multiple of it."
+            )
+        return scale
+
+
+def pad(x, multiple, fill):
+    """`images.pad_to_multiple`. EditError when a mirror would need more pixels than the picture has."""
+    short = next((side for side in x.shape[-2:] if -side % multiple >= side), None)
+    if fill == "reflect" and short is not None:
+        raise EditError(
+            f"A side of {short} px cannot be mirrored by {-short % multiple} px; choose the fill replicate."
+        )
+    return images.pad_to_multiple(x, multiple, fill)
 
 
 class GrowMask:
@@ -65,7 +99,9 @@ class FeatherMask:
 
 
 class MaskStrength:
-    DESCRIPTION = "Scales a mask's grey value, which EditKit's edits take as strength; or makes it black and white."
+    DESCRIPTION = (
+        "Scales a mask's grey value, which EditKit's edits take as strength; or makes it black and white."
+    )
     CATEGORY = "EditKit/region"
     SEARCH_ALIASES = ["mask opacity", "threshold", "binarize"]
     RETURN_TYPES, RETURN_NAMES, OUTPUT_TOOLTIPS = ("MASK",), ("mask",), ("The mask with its new strength.",)
@@ -88,7 +124,9 @@ class MaskStrength:
 
 
 class PadToMultiple:
-    DESCRIPTION = "Pads a picture on the right and at the bottom to a multiple of pixels. Unpad undoes it exactly."
+    DESCRIPTION = (
+        "Pads a picture on the right and at the bottom to a multiple of pixels. Unpad undoes it exactly."
+    )
     CATEGORY = "EditKit/region"
     SEARCH_ALIASES = ["pad image", "divisible"]
     RETURN_TYPES, RETURN_NAMES = ("IMAGE", PADDING), ("image", "padding")
@@ -113,11 +151,9 @@ class PadToMultiple:
 
     def run(self, *, image, multiple, fill):
         rgb, alpha = picture(image)
-        padded, padding = images.pad_to_multiple(rgb, multiple, fill)
-        alpha = (
-            None if alpha is None else images.pad_to_multiple(alpha[:, None], multiple, "replicate")[0][:, 0]
-        )
-        return packed(padded, alpha), padding
+        padded, padding = pad(rgb, multiple, fill)
+        alpha = None if alpha is None else pad(alpha[:, None], multiple, "replicate")[0][:, 0]
+        return packed(padded, alpha), Padded(padding, tuple(padded.shape[-2:]))
 
 
 class Unpad:
@@ -131,19 +167,25 @@ class Unpad:
     def INPUT_TYPES(cls):
         return {
             "required": {
-                "image": ("IMAGE", {"tooltip": "The padded picture, edited."}),
+                "image": (
+                    "IMAGE",
+                    {"tooltip": "The padded picture, edited; also enlarged by a whole number."},
+                ),
                 "padding": (PADDING, {"tooltip": "From Pad to Multiple."}),
             }
         }
 
     def run(self, *, image, padding):
         rgb, alpha = picture(image)
-        alpha = None if alpha is None else images.unpad(alpha, padding)
-        return (packed(images.unpad(rgb, padding), alpha),)
+        scale = padding.scale(rgb)
+        alpha = None if alpha is None else images.unpad(alpha, padding.padding, scale)
+        return (packed(images.unpad(rgb, padding.padding, scale), alpha),)
 
 
 class CropAroundMask:
-    DESCRIPTION = "Cuts out a mask's surroundings, so that a model works on what matters. Stitch puts it back."
+    DESCRIPTION = (
+        "Cuts out a mask's surroundings, so that a model works on what matters. Stitch puts it back."
+    )
     CATEGORY = "EditKit/region"
     SEARCH_ALIASES = ["inpaint crop", "crop and stitch", "zoom in"]
     RETURN_TYPES, RETURN_NAMES = ("IMAGE", "MASK", CROP), ("image", "mask", "crop")
@@ -200,13 +242,15 @@ class Stitch:
         }
 
     def run(self, *, image, edited, crop, feather, mask=None):
-        rgb, alpha = picture(image)
+        rgb, alpha, edited = repeated(*picture(image), picture(edited)[0])
         soft = None if mask is None else masks.feather(masks.checked(mask), feather)
-        return (packed(region.stitch(rgb, picture(edited)[0], crop, soft), alpha),)
+        return (packed(region.stitch(rgb, edited, crop, soft), alpha),)
 
 
 class Composite:
-    DESCRIPTION = "Lays an edited picture over the original by a mask; where it is black nothing changes, to the bit."
+    DESCRIPTION = (
+        "Lays an edited picture over the original by a mask; where it is black nothing changes, to the bit."
+    )
     CATEGORY = "EditKit/region"
     SEARCH_ALIASES = ["blend", "mask composite", "paste"]
     RETURN_TYPES, RETURN_NAMES, OUTPUT_TOOLTIPS = ("IMAGE",), ("image",), ("The composited picture.",)
@@ -223,8 +267,8 @@ class Composite:
         }
 
     def run(self, *, image, edited, mask):
-        rgb, alpha = picture(image)
-        return (packed(region.composite(rgb, picture(edited)[0], fitted(mask, rgb)), alpha),)
+        rgb, alpha, edited = repeated(*picture(image), picture(edited)[0])
+        return (packed(region.composite(rgb, edited, fitted(mask, rgb)), alpha),)
 
 
 NODE_CLASS_MAPPINGS = {

@@ -6,24 +6,23 @@ from torch import Tensor
 from .. import masks
 from ..image import resize
 from ..region import composite
-from .cutout import die_cut
-from .delivery import (
-    apply_colour_map,
-    apply_gain,
-    fit_colour_map,
-    paste,
-    seam_correction,
-    upsample_gain,
-)  # fmt: skip
+from .cutout import die_cut, margin
+from .delivery import apply_colour_map, apply_gain, fit_colour_map, seam_correction, upsample_gain
+from .first_guess import first_guess
 from .guess import sticker_guess
 from .maps import shrink
 from .model import BlazeEdit
 from .texture import coherent_copy
-from .work import Conditioning, Edit, Work
+from .work import Conditioning, Edit, Work, fitted
 
-TEXTURE_SIGMA = 2.0  # px, for holes of up to TEXTURE_HOLE; this and the gains were chosen on photographs held back from training
+TEXTURE_SIGMA = (
+    2.0  # px, for holes of up to TEXTURE_HOLE; chosen, as the gains, on photographs held back from training
+)
 TEXTURE_HOLE = 48.0  # px; larger holes lack coarser structure too, so what is copied grows with them
 TEXTURE_GAIN = {True: 0.7, False: 0.8}  # outpainting, removal
+STICKER_RENDER = (
+    1536  # longest side at which a sticker's colours are drawn; they are smooth, its outline is not
+)
 GAIN_BLUR = 1.5  # px at working size; finer differences are the codec's, not the light's
 
 
@@ -39,46 +38,60 @@ def deliver(
     """
     kind = conditioning.task.delivery
     if kind == "sticker":
-        return deliver_sticker(conditioning, decoded)
+        return deliver_sticker(model, conditioning, decoded)
     edits = []
     for work, small in zip(conditioning.works, decoded, strict=True):
-        small = small[..., : work.small.shape[-2], : work.small.shape[-1]].to(work.image.device)
+        small = _own(work, small)
         if kind == "paste":
-            edits.append(
-                _paste(work, small, feather, strength, texture, conditioning.task.name == "outpaint")
-            )
+            change, whole = _change(model, work, small), conditioning.task.name == "outpaint"
+            edits.append(_paste(work, change, feather, strength, texture, whole))
         else:
             edits.append(_map(model, work, small, strength, kind))
     images, changed = zip(*edits, strict=True)
     return Edit(torch.cat(images), torch.cat(changed))
 
 
-def _paste(work: Work, small: Tensor, feather: int, strength: float, texture: bool, whole: bool):
+def _own(work: Work, small: Tensor) -> Tensor:
+    """A decoded picture without the padding that a batch of several sizes needs."""
+    return small[..., : work.small.shape[-2], : work.small.shape[-1]].to(work.image.device)
+
+
+def _change(model: BlazeEdit, work: Work, small: Tensor) -> Tensor:
+    """What the network changed in the first guess; the codec's own loss, which both went through, cancels out."""
+    if work.guess_latent is None:
+        return small - work.guess
+    return small - model.autoencoder.decode(work.guess_latent).clamp(0, 1)
+
+
+def _paste(work: Work, change: Tensor, feather: int, strength: float, texture: bool, whole: bool):
     """The fill in the hole's surroundings at full resolution, blended into the picture by the mask."""
     hole = masks.binarise(work.mask)
-    top, left = (0, 0) if work.crop is None else (work.crop.top, work.crop.left)
-    height, width = work.image.shape[-2:] if work.crop is None else (work.crop.height, work.crop.width)
-    window = (..., slice(top, top + height), slice(left, left + width))
+    window = (...,) if work.crop is None else work.crop.window
     picture, local = work.image[window], hole[window]
-    smooth = seam_correction(small, work.small, work.small_mask)
-    guide = shrink(torch.where(work.small_mask[:, None] > 0, smooth, work.small), picture.shape[-2:]).clamp(
-        0, 1
-    )
-    fill = (
-        coherent_copy(picture, local, guide, sigma=_texture_sigma(local), gain=TEXTURE_GAIN[whole])
-        if texture
-        else guide
-    )
-    soft = hole if whole else masks.feather(hole, feather)
-    weight = (soft * strength if whole else _opacity(soft, work.mask, hole, strength))[window]
-    out = work.image.clone()
-    out[window] = paste(picture, fill, weight)
-    changed = torch.zeros_like(hole)
-    changed[window] = weight
-    if work.shadow is not None:
-        out = _fade_shadow(work, out, strength)
-        changed = torch.maximum(changed, work.shadow)
+    fill = guide = _guide(work, change, picture, local, "outpaint" if whole else "remove")
+    if texture:
+        fill = coherent_copy(picture, local, guide, sigma=_texture_sigma(local), gain=TEXTURE_GAIN[whole])
+    soft = hole if whole else masks.feather(work.mask[window], feather)
+    changed, base = torch.zeros_like(hole), work.image
+    if work.shadow is not None:  # its opacity is that of the object it belongs to
+        opacity = strength * float((work.mask * hole).sum() / hole.sum())
+        changed = work.shadow * opacity
+        base = composite(work.original, work.image, changed)
+    weight = soft * strength
+    out = base.clone()
+    out[window] = composite(base[window], fill, weight)
+    changed[window] = torch.maximum(changed[window], weight)
     return out, changed
+
+
+def _guide(work: Work, change: Tensor, picture: Tensor, hole: Tensor, task: str) -> Tensor:
+    """The low frequencies of the fill: the first guess at full size, and what the network changed in the small one.
+
+    The change is zero at the hole's edge, so the full-size guess alone meets the picture there and no seam can show.
+    """
+    guess = first_guess(task, picture, hole)
+    change = seam_correction(change, torch.zeros_like(change), work.small_mask) * work.small_mask[:, None]
+    return torch.where(hole[:, None] > 0, guess + shrink(change, picture.shape[-2:]), picture).clamp(0, 1)
 
 
 def _texture_sigma(hole: Tensor) -> float:
@@ -88,21 +101,10 @@ def _texture_sigma(hole: Tensor) -> float:
     return TEXTURE_SIGMA * max(1.0, side / TEXTURE_HOLE)
 
 
-def _opacity(soft: Tensor, mask: Tensor, hole: Tensor, strength: float) -> Tensor:
-    """The feathered hole with the mask's own grey inside it."""
-    return torch.where(hole > 0, torch.minimum(soft, mask), soft) * strength
-
-
-def _fade_shadow(work: Work, out: Tensor, strength: float) -> Tensor:
-    return out if strength == 1 else composite(work.original, out, torch.full_like(work.mask, strength))
-
-
 def _map(model: BlazeEdit, work: Work, small: Tensor, strength: float, kind: str):
     """The edit as a map between the codec's own reconstruction and its output, applied to the full picture."""
     seen = model.autoencoder.decode(model.autoencoder.encode(work.small)).clamp(0, 1)
-    if (
-        kind == "residual"
-    ):  # a task of the user's: what the network changed, on top of every pixel of the photo
+    if kind == "residual":  # a task of the user's: what the network changed, on top of the photo's own pixels
         edited = (work.image + resize(small - seen, work.image.shape[-2:])).clamp(0, 1)
     elif kind == "colour_map":
         edited = apply_colour_map(work.image, fit_colour_map(seen, small)).clamp(0, 1)
@@ -122,16 +124,27 @@ def _log_ratio(before: Tensor, after: Tensor) -> Tensor:
 
 
 def deliver_sticker(
-    conditioning: Conditioning, decoded: list[Tensor], *, border: float = 0.03, shadow: bool = True
-) -> Edit:
+    model: BlazeEdit, conditioning: Conditioning, decoded: list[Tensor], *, border: float = 0.03, shadow: bool = True
+) -> Edit:  # fmt: skip
     """The subject's colours at full resolution, its border and its drop shadow. Returns RGBA and its alpha."""
     images = []
     for work, small in zip(conditioning.works, decoded, strict=True):
-        small = small[..., : work.small.shape[-2], : work.small.shape[-1]]
-        colours = sticker_guess(work.image, masks.binarise(work.mask, 0.5)) + resize(
-            small - work.guess, work.image.shape[-2:], mode="bicubic"
-        )
+        change = _change(model, work, _own(work, small))
         pixels = round(border * min(work.image.shape[-2:]))
-        images.append(die_cut(colours.clamp(0, 1), work.mask, pixels, shadow))
+        piece = die_cut(_sticker_colours(work, change), work.mask[work.crop.window], pixels, shadow)
+        height, width = (side + 2 * margin(pixels, shadow) for side in work.image.shape[-2:])
+        canvas = piece.new_zeros(1, 4, height, width)
+        canvas[..., work.crop.top : work.crop.top + piece.shape[-2], work.crop.left :][
+            ..., : piece.shape[-1]
+        ] = piece
+        images.append(canvas)
     out = torch.cat(images)
     return Edit(out, out[:, 3])
+
+
+def _sticker_colours(work: Work, change: Tensor) -> Tensor:
+    """The crop's colours: the guess at (almost) full size plus what the network changed in the small one."""
+    picture, subject = work.image[work.crop.window], masks.binarise(work.mask[work.crop.window], 0.5)
+    size = fitted(*picture.shape[-2:], STICKER_RENDER, multiple=1)
+    guess = sticker_guess(shrink(picture, size), masks.fit(subject, *size, mode="nearest"))
+    return shrink((guess + shrink(change, size)).clamp(0, 1), picture.shape[-2:])

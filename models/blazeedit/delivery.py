@@ -5,7 +5,6 @@ from torch import Tensor
 
 from ..filters import guided_filter
 from ..image import linear_to_srgb, luminance, resize, srgb_to_linear
-from ..region import composite
 from .guess import membrane
 
 STRIP = 256  # rows at a time: twelve megapixels need no second copy of themselves
@@ -100,8 +99,3 @@ def seam_correction(fill: Tensor, image: Tensor, hole: Tensor) -> Tensor:
     """
     error = membrane((image - fill) * (1 - hole[:, None]), hole)
     return fill + error
-
-
-def paste(image: Tensor, fill: Tensor, weight: Tensor) -> Tensor:
-    """The compositing of a fill by its feathered mask; bit-identical where the weight is 0."""
-    return composite(image, fill, weight)

@@ -21,10 +21,12 @@ from .work import SHADOW_CONTEXT, Edit, fitted
 RELIGHT_SCALE = (
     0.7  # the log-gain is shrunk: naturally dark places look like shadows (chosen on held-back photographs)
 )
-TONE_SCALE = 0.9  # held-back photographs prefer 0.85 to 1; the rest is left to the strength slider
+TONE_SCALE = 0.95  # held-back photographs prefer 0.85 to 1; the rest is left to the strength slider
+WHITE = 0.9  # from here on a pixel counts as partly burnt out
 TONE_DEFAULT = "network"
 THUMBNAIL = 64
-ATTACHED = 0.15  # log-gain from which a place counts as shadow when its connection to the object is sought
+ATTACHED = 0.05  # log-gain from which a place counts as shadow when its connection to the object is sought
+SHADOW_SCALE = 1.15  # the head is a little timid (this and the thresholds: chosen on held-back photographs)
 TAPER = 0.12  # share of a crop's side over which a gain fades out before the crop's border
 
 
@@ -47,9 +49,10 @@ def lift_shadow(model: BlazeEdit, image: Tensor, hole: Tensor) -> tuple[Tensor, 
     """
     crop, crop_hole, record = crop_around(image, hole, context=SHADOW_CONTEXT, multiple=8, minimum=96)
     small = log_gain(model, crop, crop_hole, TASKS["remove"].tau).clamp_min(0)  # a lifted shadow gets lighter
+    small = SHADOW_SCALE * small
     small = small * attached(small, masks.fit(crop_hole, *small.shape[-2:], mode="nearest"))
-    gain = upsample_gain(fade_gain(small), crop) * _taper(crop, record, image)
-    gain = fade_gain(gain, 0.03) * (1 - crop_hole[:, None])
+    gain = upsample_gain(fade_gain(small, 0.03), crop) * _taper(crop, record, image)
+    gain = fade_gain(gain, 0.02) * (1 - crop_hole[:, None])
     lifted = apply_gain(crop, gain)
     moved = (gain.abs().amax(1) > 0).float()
     out, shadow = image.clone(), torch.zeros_like(hole)
@@ -112,7 +115,17 @@ def tone(model: BlazeEdit, image: Tensor, method: str) -> Tensor:
     thumbnail = resize(image, (THUMBNAIL, THUMBNAIL), mode="area")
     blend, residual = model.tone_head(thumbnail, luminance_stretch(thumbnail, TONE_LIMIT))
     base = partial_stretch(image, TONE_SCALE * float(blend), TONE_LIMIT)
-    return (base + apply_colour_map(base, TONE_SCALE * residual)).clamp_(0, 1)
+    toned = (base + apply_colour_map(base, TONE_SCALE * residual)).clamp_(0, 1)
+    return keep_white(toned, image)
+
+
+def keep_white(toned: Tensor, image: Tensor) -> Tensor:
+    """Leaves burnt-out white white: grey where a photograph has clipped looks like fog.
+
+    The nearer all three channels of the input are to 1, the less its colour map may darken it.
+    """
+    burnt = ((image.amin(1, keepdim=True) - WHITE) / (1 - WHITE)).clamp_(0, 1).square_()
+    return torch.lerp(toned, torch.maximum(toned, image), burnt)
 
 
 def edit_by_map(

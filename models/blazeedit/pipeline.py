@@ -18,7 +18,7 @@ from .first_guess import first_guess
 from .model import BlazeEdit
 from .tasks import Task
 from .tasks import task as find_task
-from .work import MAP_SIZE, STICKER_SIZE, Conditioning, Edit, Work, fill_canvas, fitted
+from .work import MAP_SIZE, Conditioning, Edit, Work, fill_canvas, fitted, sticker_canvas
 
 __all__ = [
     "Conditioning",
@@ -90,8 +90,10 @@ def _encode_one(model: BlazeEdit, image: Tensor, mask: Tensor, task: Task, shado
         if task.name == "remove" and shadow and model.gain_head is not None:
             image, lifted = maps.lift_shadow(model, image, hole)
         small, small_hole, crop = fill_canvas(image, hole, whole=task.name == "outpaint")
+    elif task.delivery == "sticker":
+        small, small_hole, crop = sticker_canvas(image, mask)
     else:
-        size = fitted(*image.shape[-2:], STICKER_SIZE if task.delivery == "sticker" else MAP_SIZE)
+        size = fitted(*image.shape[-2:], MAP_SIZE)
         small, small_hole = maps.shrink(image, size), masks.fit(hole, *size, mode="nearest")
     if task.name == "outpaint":
         small = torch.where(small_hole[:, None] > 0, torch.full_like(small, BLANK), small)
@@ -224,7 +226,7 @@ def sticker(
     short side, and a drop shadow. Returns RGBA on a canvas that is grown for them; changed is its alpha."""
     conditioning = encode(model, image, mask, "sticker")
     decoded = decode(model, sample(model, conditioning, steps=steps, seed=seed, callback=callback))
-    return delivering.deliver_sticker(conditioning, decoded, border=border, shadow=shadow)
+    return delivering.deliver_sticker(model, conditioning, decoded, border=border, shadow=shadow)
 
 
 def swap(
@@ -235,7 +237,9 @@ def swap(
     return deliver(model, conditioning, decode(model, sample(model, conditioning, seed=seed))).image
 
 
+@torch.no_grad()
 def guess_only(model: BlazeEdit, image: Tensor, mask: Tensor | None, task: str, **options) -> Edit:
     """The first guess alone, delivered the same way: what the network has to beat."""
     conditioning = encode(model, image, mask, task)
-    return deliver(model, conditioning, [work.guess for work in conditioning.works], **options)
+    latents = [model.autoencoder.encode(work.guess) for work in conditioning.works]
+    return deliver(model, conditioning, decode(model, latents), **options)

@@ -5,12 +5,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from .. import masks
 from ..image import resize
 from ..region import Crop, crop_around
 from .tasks import Task
 
 FILL_SIZE = 192  # longest side on which holes are filled: what the training crops taught
-STICKER_SIZE = 512
+STICKER_SIZE, STICKER_CONTEXT = 512, 1.15
 MAP_SIZE = 256
 FILL_CONTEXT = 2.0  # side of the crop over the side of the hole: the hole is about a quarter of it
 SHADOW_CONTEXT = 3.6  # the object covers about 7 % of what the gain head sees, as in its training
@@ -74,6 +75,14 @@ def fill_canvas(image: Tensor, hole: Tensor, whole: bool) -> tuple[Tensor, Tenso
     clean = resize(image * known, size, mode="area") / weight.clamp_min(1e-3)
     small = torch.where(small_hole[:, None] > 0, resize(image, size, mode="area"), clean)
     return small, small_hole, crop
+
+
+def sticker_canvas(image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Crop]:
+    """The subject with a little of its surroundings at working size."""
+    image, mask, crop = crop_around(image, mask, context=STICKER_CONTEXT, multiple=8, minimum=64)
+    size = fitted(*image.shape[-2:], STICKER_SIZE)
+    subject = masks.fit(masks.binarise(mask), *size, mode="nearest")
+    return resize(image, size), subject, crop
 
 
 def padded_alike(images: list[Tensor]) -> list[Tensor]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from ...models.errors import EditError
 
 KEY = "editkit"
+PACK = Path(__file__).resolve().parents[2]
 SUFFIXES = {".safetensors"}
 
 
@@ -22,13 +23,14 @@ def register() -> None:
 
 
 def roots() -> list[Path]:
-    """The folders in which models are looked for; without ComfyUI, models/editkit beside the pack's parent."""
+    """The folders in which models are looked for. Without ComfyUI: models/editkit beside the pack's parent, which is
+    where a ComfyUI with the pack in its custom_nodes keeps them, and below the current folder."""
     if "folder_paths" in sys.modules:
         import folder_paths
 
         register()
         return [Path(p) for p in folder_paths.get_folder_paths(KEY)]
-    return [Path(__file__).resolve().parents[3] / "models" / KEY, Path.cwd() / "models" / KEY]
+    return list(dict.fromkeys(base / "models" / KEY for base in (PACK.parent.parent, Path.cwd())))
 
 
 def model_folders() -> dict[str, Path]:

@@ -100,6 +100,57 @@ def test_a_batch_of_differently_cropped_pictures_survives_the_steps():
     assert torch.allclose(out, whole, atol=1e-6)
 
 
+def stepwise(task, picture, change=lambda decoded: decoded):
+    """The steps wired one by one, with something done to the decoded pictures."""
+    (model,) = run("EditKitLoadBlazeEdit")
+    (conditioning,) = run("EditKitMaskTask", model=model, image=picture, mask=mask(), task=task)
+    (latent,) = run("EditKitBlazeEditSampler", model=model, conditioning=conditioning)
+    (decoded,) = run("EditKitBlazeEditDecode", model=model, latent=latent)
+    return run("EditKitDeliver", model=model, conditioning=conditioning, decoded=change(decoded))
+
+
+@pytest.mark.parametrize("task", ["remove", "tone", "relight"])
+def test_alpha_comes_through_the_steps_untouched(task):
+    picture = image(channels=4)
+    out, changed = stepwise(task, picture)
+    assert out.shape == picture.shape and torch.equal(out[..., 3], picture[..., 3])
+    still = changed == 0
+    assert torch.equal(out[..., :3][still], picture[..., :3][still])
+
+
+def test_a_sticker_brings_its_own_alpha():
+    out, alpha = stepwise("sticker", image(channels=4))
+    assert out.shape[-1] == 4 and torch.equal(out[..., 3], alpha)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [(lambda d: torch.cat([d, d]), "2 decoded pictures"), (lambda d: d[:, :8, :8], "of 8x8 px do not fit")],
+)
+@pytest.mark.parametrize("task", ["remove", "tone"])
+def test_decoded_pictures_of_something_else_are_refused(task, change, said):
+    with pytest.raises(EditError, match=said):
+        stepwise(task, image(), change)
+
+
+def test_a_mask_of_nan_is_refused_at_the_size_that_stands_for_none_too():
+    with pytest.raises(EditError, match="mask holds NaN"):
+        run("EditKitTone", image=image(), mask=torch.full((1, 64, 64), float("nan")))
+
+
+@pytest.mark.parametrize("name", ["EditKitRemoveObject", "EditKitSticker"])
+def test_an_empty_mask_says_what_to_paint(name):
+    with pytest.raises(EditError, match="mask is empty .* paint the region"):
+        run(name, image=image(), mask=torch.zeros(1, 70, 90))
+
+
+def test_removal_is_exact_where_nothing_changed_and_a_mask_of_another_size_is_fitted():
+    picture = image(batch=2)
+    out, changed = run("EditKitRemoveObject", image=picture, mask=mask()[:, ::2, ::2], shadow=False)
+    assert changed.shape == (2, 70, 90) and 0 < float((changed > 0).float().mean()) < 1
+    assert torch.equal(out[changed == 0], picture[changed == 0])
+
+
 def test_an_unknown_custom_task_names_those_that_exist():
     (model,) = run("EditKitLoadBlazeEdit")
     with pytest.raises(EditError, match="no task 'sepia'"):
@@ -125,3 +176,38 @@ def test_progress_reaches_the_listener():
     finally:
         progress.set_listener(None)
     assert heard == [(1, 2), (2, 2)]
+
+
+@pytest.fixture
+def steps():
+    """(model, conditioning, latent, decoded) of a removal on two pictures."""
+    (model,) = run("EditKitLoadBlazeEdit")
+    (conditioning,) = run("EditKitMaskTask", model=model, image=image(batch=2), mask=mask(), task="remove")
+    (latent,) = run("EditKitBlazeEditSampler", model=model, conditioning=conditioning)
+    return model, conditioning, latent, run("EditKitBlazeEditDecode", model=model, latent=latent)[0]
+
+
+def test_delivering_pictures_of_another_task_is_said_in_one_sentence(steps):
+    model, conditioning, _, decoded = steps
+    with pytest.raises(EditError, match="1 decoded pictures .*do not fit"):
+        run("EditKitDeliver", model=model, conditioning=conditioning, decoded=decoded[:1])
+    with pytest.raises(EditError, match="16x16 px do not fit"):
+        run("EditKitDeliver", model=model, conditioning=conditioning, decoded=decoded[:, :16, :16])
+
+
+def test_parts_of_two_models_are_not_mixed(steps, tmp_path, monkeypatch):
+    from dataclasses import replace
+
+    from editkit.models.blazeedit import checkpoint
+    from editkit.models.blazeedit.model import BlazeEdit
+    from editkit.tests.tiny import CONFIG
+
+    _, conditioning, latent, _ = steps
+    other = BlazeEdit(replace(CONFIG, latent_channels=4, condition_channels=12))
+    checkpoint.save(other, tmp_path / "other")
+    monkeypatch.setattr(models, "model_folder", lambda name: tmp_path / name)
+    (model,) = run("EditKitLoadBlazeEdit", model="other")
+    with pytest.raises(EditError, match="conditioning comes from another model"):
+        run("EditKitBlazeEditSampler", model=model, conditioning=conditioning)
+    with pytest.raises(EditError, match="latent comes from another model"):
+        run("EditKitBlazeEditDecode", model=model, latent=latent)

@@ -48,3 +48,50 @@ def test_models_are_found_by_their_folder_and_a_missing_one_says_where_it_looked
     assert list(folders.model_folders()) == ["mine/first"]
     with pytest.raises(EditError, match="no model 'other'.*" + tmp_path.name):
         folders.model_folder("other")
+
+
+def test_an_enlarged_picture_is_unpadded_by_as_much_and_another_size_is_refused():
+    padded, padding = run("EditKitPadToMultiple", image=image(), multiple=32)
+    larger = padded.repeat_interleave(2, 1).repeat_interleave(2, 2)
+    assert run("EditKitUnpad", image=larger, padding=padding)[0].shape[1:3] == (140, 180)
+    with pytest.raises(EditError, match="90x96 px cannot be unpadded: it was padded to 96x96"):
+        run("EditKitUnpad", image=padded[:, :, :90], padding=padding)
+
+
+def test_a_mirror_needs_enough_pixels():
+    with pytest.raises(EditError, match="side of 5 px cannot be mirrored by 27 px"):
+        run("EditKitPadToMultiple", image=image(h=5), multiple=32, fill="reflect")
+
+
+@pytest.mark.parametrize("batches", [(1, 2), (2, 1), (2, 2)])
+def test_one_picture_serves_a_batch_of_edits_and_one_edit_a_batch_of_pictures(batches):
+    picture, edited = image(4, batches[0]), 1 - image(batch=batches[1])
+    out = run("EditKitComposite", image=picture, edited=edited, mask=mask())[0]
+    assert out.shape == (2, 70, 90, 4)
+    assert torch.equal(out[..., 3], picture[..., 3].expand(2, -1, -1))
+
+
+def test_batches_that_do_not_fit_are_refused():
+    with pytest.raises(EditError, match="3 edited pictures do not fit 2"):
+        run("EditKitComposite", image=image(batch=2), edited=image(batch=3), mask=mask())
+    crop, _, place = run("EditKitCropAroundMask", image=image(batch=2), mask=mask(), minimum=16)
+    with pytest.raises(EditError, match="3 edited pictures do not fit 2"):
+        run("EditKitStitch", image=image(batch=2), edited=crop[:1].repeat(3, 1, 1, 1), crop=place)
+
+
+@pytest.mark.parametrize(
+    ("name", "inputs"),
+    [
+        ("EditKitGrowMask", {}),
+        ("EditKitShrinkMask", {}),
+        ("EditKitFeatherMask", {}),
+        ("EditKitMaskStrength", {}),
+        ("EditKitCropAroundMask", {"image": image(4)}),
+        ("EditKitComposite", {"image": image(4), "edited": 1 - image()}),
+    ],
+)
+def test_region_nodes_leave_their_inputs_alone(name, inputs):
+    inputs = {**inputs, "mask": 0.5 * mask()}
+    kept = {key: value.clone() for key, value in inputs.items()}
+    run(name, **inputs)
+    assert all(torch.equal(inputs[key], kept[key]) for key in inputs)
