@@ -65,7 +65,7 @@ def _copy_one(photo, hole, guide, sigma, gain, offsets):
     ratio = [full / part for full, part in zip(photo.shape[-2:], small, strict=True)]
     texture, source, weight = shifted_texture(photo, hole, shifts, labels, ratio, sigma)
     low = guide_low_pass(photo, guide, hole, sigma)
-    alike = torch.exp(-(smooth(source - low, 2 * sigma).square().mean(1, keepdim=True) / ALIKE**2))
+    alike = torch.exp(-(gaussian_blur(source - low, 2 * sigma).square().mean(1, keepdim=True) / ALIKE**2))
     textured = torch.lerp(guide, low + gain * alike * texture, weight)
     return torch.where(hole[:, None] > 0, textured.clamp(0, 1), photo)
 
@@ -176,12 +176,12 @@ def shifted_texture(photo, hole, shifts, belief, ratio, sigma) -> tuple[Tensor, 
     is coarser. Returns [1, 3, h, w] twice and [1, 1, h, w] of 0 and 1.
     """
     known = 1 - hole[:, None]
-    low, coarse = (smooth_known(photo, known, s) for s in (sigma, COARSE * sigma))
+    low, coarse = (masked_blur(photo, known, s) for s in (sigma, COARSE * sigma))
     bands = torch.cat([photo - low, low - coarse, low], dim=1) * known
     copied, weight = shifted(bands, known, shifts, labels_in(hole, belief), ratio)
     fine, middle, source = copied.chunk(3, dim=1)
     steady = steadied(bands[:, :3], fine * hole[:, None], hole, COARSE * sigma)
-    near = (2 * smooth(known, COARSE * sigma)).clamp(0, 1)
+    near = (2 * gaussian_blur(known, COARSE * sigma)).clamp(0, 1)
     share = (INSIDE + (AT_EDGE - INSIDE) * near) * steady.clamp_max(1)
     return steady * fine + share * middle, source, (weight > 0.02).float()
 
@@ -228,30 +228,15 @@ def steadied(fine: Tensor, copied: Tensor, hole: Tensor, sigma: float) -> Tensor
     inside = resize(hole[:, None], size, mode="area")
 
     def strength(x, weight):
-        return smooth(resize(x.abs().mean(1, keepdim=True), size, mode="area"), sigma) / weight.clamp_min(
-            1e-3
-        )
+        return gaussian_blur(
+            resize(x.abs().mean(1, keepdim=True), size, mode="area"), sigma
+        ) / weight.clamp_min(1e-3)
 
-    wanted = membrane(strength(fine, smooth(1 - inside, sigma)), (inside[:, 0] > 0).float())
-    factor = wanted / strength(copied, smooth(inside, sigma)).clamp_min(1e-4)
+    wanted = membrane(strength(fine, gaussian_blur(1 - inside, sigma)), (inside[:, 0] > 0).float())
+    factor = wanted / strength(copied, gaussian_blur(inside, sigma)).clamp_min(1e-4)
     return F.interpolate(factor.clamp(*STEADY), size=hole.shape[-2:], mode="bilinear", align_corners=False)
-
-
-def smooth(x: Tensor, sigma: float) -> Tensor:
-    """Gaussian blur whose cost does not grow with sigma: a wide one is taken on a smaller canvas."""
-    factor = int(sigma / 3)
-    if factor < 2 or min(x.shape[-2:]) < 8 * factor:
-        return gaussian_blur(x, sigma)
-    size = tuple(max(8, round(side / factor)) for side in x.shape[-2:])
-    small = gaussian_blur(resize(x, size, mode="area"), sigma / factor)
-    return F.interpolate(small, size=x.shape[-2:], mode="bilinear", align_corners=False)
-
-
-def smooth_known(x: Tensor, known: Tensor, sigma: float) -> Tensor:
-    """Normalised blur that sees only where known [1, 1, h, w] is 1."""
-    return smooth(x * known, sigma) / smooth(known, sigma).clamp_min(1e-4)
 
 
 def guide_low_pass(photo: Tensor, guide: Tensor, hole: Tensor, sigma: float) -> Tensor:
     """The guide inside the hole, seen with the photo around it, without its own fine structure."""
-    return smooth(torch.where(hole[:, None] > 0, guide, photo), sigma)
+    return gaussian_blur(torch.where(hole[:, None] > 0, guide, photo), sigma)
