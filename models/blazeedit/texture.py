@@ -5,6 +5,8 @@ how well the known surroundings explain themselves when shifted by it, the best 
 model chooses among them in the hole. Shifts, pools and an argmax: no training, any resolution.
 """
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -12,6 +14,7 @@ from torch.nn import functional as F
 from .. import masks
 from ..filters import box_blur, gaussian_blur, masked_blur
 from ..image import resize
+from .guess import membrane
 
 SCALE = 4  # labels are chosen on a canvas this much smaller
 LARGEST = 96  # longest side of that canvas
@@ -20,7 +23,10 @@ LABELS = 24
 SWEEPS, SMOOTHNESS = 14, 1.6
 COVERAGE = 0.35  # what an offset pays for each part of the hole that it leaves uncovered
 GUIDE = 1.0  # weight of the low-pass difference to the guide inside the hole
-ALIKE = 0.2  # difference of low frequencies at which copied texture has faded to 1/e: bark is no sky
+ALIKE = 0.3  # difference of low frequencies at which copied texture has faded to 1/e: bark is no sky
+COARSE = 4.0  # times sigma: between the two lies structure, copied whole it costs the most where it is wrong
+AT_EDGE, INSIDE = 0.5, 0.1  # share of it: offsets explain the surroundings, so it fits best beside them
+STEADY = (0.4, 1.4)  # how far texture's strength may be moved towards that of the hole's surroundings
 MISSING = 4.0  # cost of a source pixel that does not exist
 
 
@@ -57,10 +63,10 @@ def _copy_one(photo, hole, guide, sigma, gain, offsets):
         return torch.where(hole[:, None] > 0, guide, photo)
     labels = choose(canvas, shifts)
     ratio = [full / part for full, part in zip(photo.shape[-2:], small, strict=True)]
-    high, source, weight = shifted_texture(photo, hole, shifts, labels, ratio, sigma)
+    texture, source, weight = shifted_texture(photo, hole, shifts, labels, ratio, sigma)
     low = guide_low_pass(photo, guide, hole, sigma)
     alike = torch.exp(-(gaussian_blur(source - low, 2 * sigma).square().mean(1, keepdim=True) / ALIKE**2))
-    textured = torch.lerp(guide, low + gain * alike * high, weight)
+    textured = torch.lerp(guide, low + gain * alike * texture, weight)
     return torch.where(hole[:, None] > 0, textured.clamp(0, 1), photo)
 
 
@@ -164,26 +170,71 @@ def _shift(x: Tensor, shift: tuple[int, int]) -> Tensor:
 
 
 def shifted_texture(photo, hole, shifts, belief, ratio, sigma) -> tuple[Tensor, Tensor, Tensor]:
-    """The shifted picture's high-pass and low-pass at full size, and where there was a source.
+    """The shifted picture's texture and low-pass at full size, and where there was a source.
 
-    Returns [1, 3, h, w] twice and [1, 1, h, w] of 0 and 1.
+    Texture is what is finer than sigma, as strong as it is around the hole, and near the hole's edge a share of what
+    is coarser. Returns [1, 3, h, w] twice and [1, 1, h, w] of 0 and 1.
     """
-    h, w = photo.shape[-2:]
-    winners = belief.argmax(0)
-    used = torch.unique(winners[resize(hole[:, None], winners.shape, mode="area")[0, 0] > 0]).tolist()
     known = 1 - hole[:, None]
-    low = masked_blur(photo, known, sigma) * known
-    both = torch.cat([photo * known - low, low], dim=1)
-    total, weights = torch.zeros_like(both), torch.zeros_like(known)
-    for label in used:
-        soft = (winners == label).float()[None, None]
-        soft = F.interpolate(soft, size=(h, w), mode="bilinear", align_corners=False)
-        shift = tuple(round(s * r) for s, r in zip(shifts[label], ratio, strict=True))
-        there = _shift(known, shift) * soft
-        total += _shift(both, shift) * there
-        weights += there
-    high, low = (total / weights.clamp_min(1e-3)).chunk(2, dim=1)
-    return high, low, (weights > 0.02).float()
+    low, coarse = (masked_blur(photo, known, s) for s in (sigma, COARSE * sigma))
+    bands = torch.cat([photo - low, low - coarse, low], dim=1) * known
+    copied, weight = shifted(bands, known, shifts, labels_in(hole, belief), ratio)
+    fine, middle, source = copied.chunk(3, dim=1)
+    steady = steadied(bands[:, :3], fine * hole[:, None], hole, COARSE * sigma)
+    near = (2 * gaussian_blur(known, COARSE * sigma)).clamp(0, 1)
+    share = (INSIDE + (AT_EDGE - INSIDE) * near) * steady.clamp_max(1)
+    return steady * fine + share * middle, source, (weight > 0.02).float()
+
+
+def labels_in(hole: Tensor, belief: Tensor) -> list[tuple[int, Tensor]]:
+    """The winning labels that occur in the hole, each with its place [1, 1, h', w'] there on the label canvas."""
+    winners = belief.argmax(0)
+    inside = resize(hole[:, None], winners.shape, mode="area") > 0
+    near = F.max_pool2d(inside.float(), 3, 1, 1)  # a cell more, for the bilinear borders
+    used = torch.unique(winners[inside[0, 0]]).tolist()
+    return [(label, (winners == label) * near) for label in used]
+
+
+def shifted(x: Tensor, known: Tensor, shifts, labels, ratio) -> tuple[Tensor, Tensor]:
+    """x [1, c, h, w] taken from each label's offset, label borders bilinear; and the weight [1, 1, h, w] of sources."""
+    total, weights = torch.zeros_like(x), torch.zeros_like(known)
+    for label, place in labels:
+        shift = [round(s * r) for s, r in zip(shifts[label], ratio, strict=True)]
+        target, source = _windows(place[0, 0], x.shape[-2:], shift)
+        soft = F.interpolate(place, size=x.shape[-2:], mode="bilinear", align_corners=False)
+        there = known[source] * soft[target]
+        total[target].addcmul_(x[source], there)
+        weights[target] += there
+    return total.div_(weights.clamp_min(1e-3)), weights
+
+
+def _windows(place: Tensor, size: tuple[int, int], shift: list[int]) -> tuple[tuple, tuple]:
+    """The part of the picture that a label can reach and has a source for, and that source."""
+    target, source = [], []
+    for axis in (0, 1):
+        cells = (place > 0).any(1 - axis).nonzero()[:, 0]
+        cell = size[axis] / place.shape[axis]
+        start = max(0, math.floor((int(cells[0]) - 1) * cell), -shift[axis])
+        end = max(start, min(size[axis], math.ceil((int(cells[-1]) + 2) * cell), size[axis] - shift[axis]))
+        target.append(slice(start, end))
+        source.append(slice(start + shift[axis], end + shift[axis]))
+    return (..., *target), (..., *source)
+
+
+def steadied(fine: Tensor, copied: Tensor, hole: Tensor, sigma: float) -> Tensor:
+    """The factor [1, 1, h, w] that makes copied texture as strong as the membrane over the surroundings' strength."""
+    size = tuple(max(8, -(-side // max(2, int(sigma / 2)))) for side in hole.shape[-2:])
+    sigma = sigma * size[0] / hole.shape[-2]
+    inside = resize(hole[:, None], size, mode="area")
+
+    def strength(x, weight):
+        return gaussian_blur(
+            resize(x.abs().mean(1, keepdim=True), size, mode="area"), sigma
+        ) / weight.clamp_min(1e-3)
+
+    wanted = membrane(strength(fine, gaussian_blur(1 - inside, sigma)), (inside[:, 0] > 0).float())
+    factor = wanted / strength(copied, gaussian_blur(inside, sigma)).clamp_min(1e-4)
+    return F.interpolate(factor.clamp(*STEADY), size=hole.shape[-2:], mode="bilinear", align_corners=False)
 
 
 def guide_low_pass(photo: Tensor, guide: Tensor, hole: Tensor, sigma: float) -> Tensor:

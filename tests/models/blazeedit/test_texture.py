@@ -43,3 +43,25 @@ def test_where_nothing_is_known_the_guide_alone_stays():
     photo, hole = striped(64), torch.ones(1, 64, 64)
     guide = torch.full_like(photo, 0.4)
     assert torch.equal(coherent_copy(photo, hole, guide), guide)
+
+
+def test_copied_texture_is_no_stronger_than_the_surroundings():
+    """A hole in a faint pattern, with the same pattern ten times stronger elsewhere in the picture."""
+    photo, hole = striped(period=8), centre_hole()
+    strength = torch.full_like(photo[:, :1], 0.1)
+    strength[..., :24] = 1.0
+    photo = 0.5 + (photo - 0.5) * strength
+    filled = coherent_copy(photo, hole, membrane(photo, hole), gain=1.0)
+    assert float((filled - 0.5)[:, :, 52:76, 52:76].abs().mean()) < 1.5 * 0.1 * 0.3 * 4 / torch.pi**2
+
+
+def test_holes_at_the_border_and_holes_that_are_nearly_all_of_the_picture():
+    photo = torch.rand(2, 3, 90, 120, generator=torch.Generator().manual_seed(0))
+    hole = torch.zeros(2, 90, 120)
+    hole[0, :40, :30] = 1
+    hole[1, :, 8:] = 1
+    filled = coherent_copy(photo, hole, membrane(photo, hole))
+    outside = (hole == 0)[:, None].expand_as(photo)
+    assert bool(filled.isfinite().all()) and torch.equal(filled[outside], photo[outside])
+    alone = coherent_copy(photo[:1], hole[:1], membrane(photo, hole)[:1])
+    assert torch.equal(filled[:1], alone)
