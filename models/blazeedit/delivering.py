@@ -15,15 +15,13 @@ from .model import BlazeEdit
 from .texture import coherent_copy
 from .work import Conditioning, Edit, Work, fitted, shrink_known
 
-TEXTURE_SIGMA = (
-    2.0  # px, for holes of up to TEXTURE_HOLE; chosen, as the gains, on photographs held back from training
-)
+# px, for holes of up to TEXTURE_HOLE; chosen, as the gains, on photographs held back from training
+TEXTURE_SIGMA = 1.5
 TEXTURE_HOLE = 48.0  # px; larger holes lack coarser structure too, so what is copied grows with them
-TEXTURE_GAIN = {True: 0.7, False: 0.8}  # outpainting, removal
+TEXTURE_GAIN = {True: 0.85, False: 0.85}  # outpainting, removal
 GUIDE_SIZE = 1024  # longest side at which a first guess is made for delivery; it is smooth by nature
-STICKER_RENDER = (
-    1536  # longest side at which a sticker's colours are drawn; they are smooth, its outline is not
-)
+# longest side at which a sticker's colours are drawn; they are smooth, its outline is not
+STICKER_RENDER = 1536
 GAIN_BLUR = 1.5  # px at working size; finer differences are the codec's, not the light's
 
 
