@@ -8,8 +8,6 @@ from torch import nn
 from editkit.training.blazeedit import loop
 from editkit.training.blazeedit.store import Store
 
-torch.set_num_threads(1)
-
 
 class Line(loop.Stage):
     """Learns y = 3x."""

@@ -11,7 +11,6 @@ from editkit.training import cli
 from editkit.training.blazeedit import sources, stages
 from editkit.training.blazeedit.store import Store
 
-torch.set_num_threads(1)
 ORDER = ["autoencoder", "decoder", "pretrain", "finetune", "distill", "gain", "tone"]
 
 
