@@ -60,3 +60,29 @@ def guided_filter(guide: Tensor, x: Tensor, radius: int, eps: float) -> tuple[Te
     variance = box_blur(guide * guide, radius) - mean_g**2
     slope = (box_blur(guide * x, radius) - mean_g * mean_x) / (variance + eps)
     return box_blur(slope, radius), box_blur(mean_x - slope * mean_g, radius)
+
+
+class Enlarged:
+    """A small map [b, c, h', w'] seen at a larger size (bilinear, half-pixel centres), computed window by window.
+
+    What is smooth is kept small: a picture of 12 megapixels never holds its low frequencies a second time.
+    """
+
+    def __init__(self, small: Tensor, size: tuple[int, int]):
+        self.size, height = (int(size[0]), int(size[1])), small.shape[-2]
+        self.columns = (
+            small
+            if small.shape[-1] == self.size[1]
+            else F.interpolate(small, size=(height, self.size[1]), mode="bilinear", align_corners=False)
+        )
+
+    def window(self, rows: slice, columns: slice = slice(None)) -> Tensor:
+        """[b, c, rows, columns] of the enlarged map. The slices need a start and a stop (columns may be all)."""
+        source, height = self.columns[..., columns], self.columns.shape[-2]
+        if height == self.size[0]:
+            return source[..., rows, :]
+        y = torch.arange(rows.start, rows.stop, device=source.device, dtype=torch.float32)
+        y = ((y + 0.5) * height / self.size[0] - 0.5).clamp(0, height - 1)
+        low = y.floor().long()
+        t = (y - low).to(source.dtype)[:, None]
+        return torch.lerp(source[..., low, :], source[..., (low + 1).clamp(max=height - 1), :], t)

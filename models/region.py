@@ -9,6 +9,9 @@ from . import masks
 from .errors import EditError
 from .image import resize
 
+STRIP = 256  # rows at a time: what is computed on the way needs little memory
+SURROUNDINGS = 128  # px that a new strip is continued from, at least
+
 
 @dataclass(frozen=True)
 class Crop:
@@ -81,6 +84,47 @@ def composite(image: Tensor, edited: Tensor, mask: Tensor) -> Tensor:
             f"An edited picture of {tuple(edited.shape[-2:])} does not fit one of {tuple(image.shape[-2:])}; "
             "composite pictures of one size."
         )
-    weight = mask[:, None]
-    blended = torch.where(weight >= 1, edited, torch.lerp(image, edited, weight.clamp(0, 1)))
-    return torch.where(weight > 0, blended, image)
+    out = torch.empty_like(image)
+    for start in range(0, image.shape[-2], STRIP):
+        rows = (..., slice(start, start + STRIP), slice(None))
+        weight = mask[:, None][rows]
+        blended = torch.where(
+            weight >= 1, edited[rows], torch.lerp(image[rows], edited[rows], weight.clamp(0, 1))
+        )
+        out[rows] = torch.where(weight > 0, blended, image[rows])
+    return out
+
+
+def new_strips(hole: Tensor, context: float) -> list[tuple[Crop, Crop]]:
+    """The strips around a picture that a hole [1, h, w] consists of, each with the window that it is continued from.
+
+    Top and bottom reach into the corners. A window is `context` times as deep as its strip on the picture's side. A
+    hole of another shape is one piece with the whole canvas around it.
+    """
+    height, width = hole.shape[-2:]
+    known = hole[0] == 0
+    rows, columns = torch.nonzero(known.any(1))[:, 0], torch.nonzero(known.any(0))[:, 0]
+    canvas = Crop(0, 0, height, width)
+    if not len(rows):
+        return [(canvas, canvas)]
+    top, bottom, left, right = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+    if int(known.sum()) != (bottom - top) * (right - left):
+        return [(canvas, canvas)]
+    strips = [
+        (Crop(0, 0, top, width), Crop(0, 0, _reach(top, context, height), width)),
+        (Crop(bottom, 0, height - bottom, width), None),
+        (Crop(top, 0, bottom - top, left), Crop(0, 0, height, _reach(left, context, width))),
+        (Crop(top, right, bottom - top, width - right), None),
+    ]
+    for index, side in ((1, height), (3, width)):
+        strip = strips[index][0]
+        depth = _reach(strip.height if index == 1 else strip.width, context, side)
+        window = (
+            Crop(height - depth, 0, depth, width) if index == 1 else Crop(0, width - depth, height, depth)
+        )
+        strips[index] = (strip, window)
+    return [(strip, window) for strip, window in strips if strip.height and strip.width]
+
+
+def _reach(breadth: int, context: float, side: int) -> int:
+    return min(side, breadth + max(SURROUNDINGS, round(context * breadth)))

@@ -131,7 +131,11 @@ class BlazeEditSampler:
     def run(self, *, model, conditioning, steps, seed):
         net = model.ready()
         encoded, steps = conditioning.conditioning, steps or None
-        same_model("conditioning", conditioning.conditioning.works[0].features.shape[1], net.config.condition_channels)
+        same_model(
+            "conditioning",
+            conditioning.conditioning.works[0].features.shape[1],
+            net.config.condition_channels,
+        )
         return (pipeline.sample(net, encoded, steps=steps, seed=seed, callback=reporter()),)
 
 

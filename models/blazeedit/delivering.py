@@ -4,8 +4,9 @@ import torch
 from torch import Tensor
 
 from .. import masks
+from ..filters import Enlarged
 from ..image import resize
-from ..region import composite
+from ..region import Crop, composite, new_strips
 from .cutout import die_cut, margin
 from .delivery import apply_colour_map, apply_gain, fit_colour_map, seam_correction, upsample_gain
 from .first_guess import first_guess
@@ -19,6 +20,7 @@ from .work import Conditioning, Edit, Work, fitted, shrink_known
 TEXTURE_SIGMA = 1.5
 TEXTURE_HOLE = 48.0  # px; larger holes lack coarser structure too, so what is copied grows with them
 TEXTURE_GAIN = {True: 0.85, False: 0.85}  # outpainting, removal
+STRIP_CONTEXT = 2.0  # how much of the picture beside a new strip its texture may come from, times its breadth
 GUIDE_SIZE = 1024  # longest side at which a first guess is made for delivery; it is smooth by nature
 # longest side at which a sticker's colours are drawn; they are smooth, its outline is not
 STICKER_RENDER = 1536
@@ -67,9 +69,8 @@ def _paste(work: Work, change: Tensor, feather: int, strength: float, texture: b
     hole = masks.binarise(work.mask)
     window = (...,) if work.crop is None else work.crop.window
     picture, local = work.image[window], hole[window]
-    fill = guide = _guide(work, change, picture, local, "outpaint" if whole else "remove")
-    if texture:
-        fill = coherent_copy(picture, local, guide, sigma=_texture_sigma(local), gain=TEXTURE_GAIN[whole])
+    guide = _Guide(work, change, picture, local, "outpaint" if whole else "remove")
+    fill = _filled(picture, local, guide, texture, whole)
     soft = hole if whole else masks.feather(work.mask[window], feather)
     changed, base = torch.zeros_like(hole), work.image
     if work.shadow is not None:  # its opacity is that of the object it belongs to
@@ -83,15 +84,39 @@ def _paste(work: Work, change: Tensor, feather: int, strength: float, texture: b
     return out, changed
 
 
-def _guide(work: Work, change: Tensor, picture: Tensor, hole: Tensor, task: str) -> Tensor:
+def _filled(picture: Tensor, hole: Tensor, guide: "_Guide", texture: bool, whole: bool) -> Tensor:
+    """The picture with its hole filled; outpainted strips one after the other, each from what lies beside it."""
+    fill, left = picture.clone(), hole.clone()
+    everything = Crop(0, 0, *picture.shape[-2:])
+    for target, around in new_strips(hole, STRIP_CONTEXT) if whole else [(everything, everything)]:
+        near, empty = fill[around.window], left[around.window]
+        piece = guide.filled(near, empty, around)
+        if texture:
+            sigma = _texture_sigma(left[target.window])
+            piece = coherent_copy(near, empty, piece, sigma=sigma, gain=TEXTURE_GAIN[whole])
+        inside = Crop(target.top - around.top, target.left - around.left, target.height, target.width)
+        fill[target.window] = piece[inside.window]
+        left[target.window] = 0
+    return fill
+
+
+class _Guide:
     """The low frequencies of the fill: the first guess at full size, and what the network changed in the small one.
 
     The change is zero at the hole's edge, so the full-size guess alone meets the picture there and no seam can show.
     """
-    size = fitted(*picture.shape[-2:], GUIDE_SIZE, multiple=1)
-    guess = shrink(first_guess(task, *shrink_known(picture, hole, size)), picture.shape[-2:])
-    change = seam_correction(change, torch.zeros_like(change), work.small_mask) * work.small_mask[:, None]
-    return torch.where(hole[:, None] > 0, guess + shrink(change, picture.shape[-2:]), picture).clamp(0, 1)
+
+    def __init__(self, work: Work, change: Tensor, picture: Tensor, hole: Tensor, task: str):
+        full = picture.shape[-2:]
+        guess = first_guess(task, *shrink_known(picture, hole, fitted(*full, GUIDE_SIZE, multiple=1)))
+        change = seam_correction(change, torch.zeros_like(change), work.small_mask) * work.small_mask[:, None]
+        self.guess, self.change = Enlarged(guess, full), Enlarged(change, full)
+
+    def filled(self, picture: Tensor, hole: Tensor, crop: Crop) -> Tensor:
+        """A crop of the picture with its hole filled."""
+        rows, columns = crop.window[1:]
+        smooth = self.guess.window(rows, columns) + self.change.window(rows, columns)
+        return torch.where(hole[:, None] > 0, smooth.clamp_(0, 1), picture)
 
 
 def _texture_sigma(hole: Tensor) -> float:

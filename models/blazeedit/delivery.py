@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ..filters import guided_filter
+from ..filters import Enlarged, guided_filter
 from ..image import linear_to_srgb, luminance, resize, srgb_to_linear
 from .guess import membrane
 
@@ -68,25 +68,16 @@ def upsample_gain(log_gain: Tensor, image: Tensor, radius: int = 3, eps: float =
     guide = _log_luma(resize(image, size, mode="area"))
     slope, offset = guided_filter(guide, log_gain, radius, eps)
     out = image.new_empty(*log_gain.shape[:2], *image.shape[-2:])
+    a, b = (Enlarged(v, image.shape[-2:]) for v in (slope, offset))
     for start in range(0, image.shape[-2], STRIP):
-        part = image[..., start : start + STRIP, :]
-        a, b = (_rows(v, image.shape[-2:], start, part.shape[-2]) for v in (slope, offset))
-        torch.addcmul(b, a, _log_luma(part), out=out[..., start : start + STRIP, :])
+        rows = slice(start, min(start + STRIP, image.shape[-2]))
+        part = _log_luma(image[..., rows, :])
+        torch.addcmul(b.window(rows), a.window(rows), part, out=out[..., rows, :])
     return out
 
 
 def _log_luma(x: Tensor) -> Tensor:
     return torch.log(luminance(x) + 0.03)
-
-
-def _rows(small: Tensor, size: tuple[int, int], start: int, count: int) -> Tensor:
-    """Rows start..start+count of the bilinear enlargement of `small` to `size`."""
-    h, w = small.shape[-2:]
-    y = ((torch.arange(start, start + count, device=small.device) + 0.5) * h / size[0] - 0.5).clamp(0, h - 1)
-    low = y.floor().long()
-    t = (y - low)[None, None, :, None]
-    rows = torch.lerp(small[..., low, :], small[..., (low + 1).clamp(max=h - 1), :], t)
-    return torch.nn.functional.interpolate(rows, size=(count, size[1]), mode="bilinear", align_corners=False)
 
 
 def apply_gain(image: Tensor, log_gain: Tensor) -> Tensor:

@@ -56,3 +56,24 @@ def test_a_crop_of_another_picture_is_refused():
     image, _, _ = scene()
     with pytest.raises(EditError, match="inside"):
         region.stitch(image, torch.zeros(1, 3, 8, 8), region.Crop(0, 0, 100, 100))
+
+
+def test_new_strips_cover_the_hole_once_and_look_at_the_picture_beside_them():
+    hole = torch.ones(1, 300, 500)
+    hole[:, 40:260, 100:450] = 0
+    covered = torch.zeros(300, 500)
+    for strip, window in region.new_strips(hole, 2.0):
+        covered[strip.window[1:]] += 1
+        assert window.top <= strip.top and window.left <= strip.left
+        assert window.top + window.height >= strip.top + strip.height
+        assert window.left + window.width >= strip.left + strip.width
+        assert bool((hole[0][window.window[1:]] == 0).any())
+    assert torch.equal(covered, hole[0])
+
+
+def test_a_hole_that_is_no_frame_is_one_piece():
+    hole = torch.zeros(1, 60, 80)
+    hole[:, 20:30, 20:30] = 1
+    whole = region.Crop(0, 0, 60, 80)
+    assert region.new_strips(hole, 2.0) == [(whole, whole)]
+    assert region.new_strips(torch.ones(1, 60, 80), 2.0) == [(whole, whole)]

@@ -24,4 +24,8 @@ def test_white_stays_white_and_middle_tones_keep_their_map():
 def test_a_gain_fades_before_the_crop_ends_but_not_at_the_picture_s_own_border():
     crop, image = torch.zeros(1, 3, 40, 40), torch.zeros(1, 3, 100, 100)
     taper = maps._taper(crop, Crop(0, 30, 40, 40), image)
-    assert float(taper[0, 0, 0, 20]) == 1 and float(taper[0, 0, -1, 20]) < 0.2 and float(taper[0, 0, 20, 0]) < 0.2
+    assert (
+        float(taper[0, 0, 0, 20]) == 1
+        and float(taper[0, 0, -1, 20]) < 0.2
+        and float(taper[0, 0, 20, 0]) < 0.2
+    )

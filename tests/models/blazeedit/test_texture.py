@@ -65,3 +65,24 @@ def test_holes_at_the_border_and_holes_that_are_nearly_all_of_the_picture():
     assert bool(filled.isfinite().all()) and torch.equal(filled[outside], photo[outside])
     alone = coherent_copy(photo[:1], hole[:1], membrane(photo, hole)[:1])
     assert torch.equal(filled[:1], alone)
+
+
+def test_a_large_hole_gets_its_fine_texture_from_the_full_picture():
+    """From sigma 8 on the smooth part is worked out on a smaller canvas; what is copied stays as fine and as strong."""
+    torch.manual_seed(0)
+    photo = (0.5 + 0.2 * torch.randn(1, 1, 320, 320)).clamp(0, 1).expand(1, 3, -1, -1).contiguous()
+    hole = torch.zeros(1, 320, 320)
+    hole[:, 120:200, 120:200] = 1
+    filled = coherent_copy(photo, hole, membrane(photo, hole), sigma=12.0, gain=1.0)
+    inside, outside = filled[..., 130:190, 130:190], photo[..., :100, :]
+    step = [float(x.diff(dim=-1).abs().mean()) for x in (inside, outside)]
+    assert 0.7 * step[1] < step[0] < 1.2 * step[1]
+    assert torch.equal(filled[..., :120, :], photo[..., :120, :])
+
+
+def test_a_thin_hole_that_leaves_no_whole_cell_unknown_is_filled():
+    photo = torch.rand(1, 3, 200, 400, generator=torch.Generator().manual_seed(1))
+    hole = torch.zeros(1, 200, 400)
+    hole[:, :, 397:] = 1
+    filled = coherent_copy(photo, hole, torch.full_like(photo, 0.5), sigma=16.0)
+    assert bool(filled.isfinite().all()) and torch.equal(filled[..., :397], photo[..., :397])
