@@ -77,13 +77,10 @@ def blazeedit_jobs(model, size: int) -> dict[str, Callable]:
         "denoiser step": lambda: model.denoise(latent, t, features, guess),
         "decoder": lambda: model.autoencoder.decode(latent),
     }
-    if model.gain_head is not None:
+    if model.shadow_head is not None:
         edge = config.gain_size
         thumbnail, signal = torch.rand(1, 3, edge, edge), torch.rand(1, edge, edge)
-        jobs["gain head"] = lambda: model.gain_head(thumbnail, signal)
-    if model.tone_head is not None:
-        thumbnails = torch.rand(2, 1, 3, 64, 64)
-        jobs["tone head"] = lambda: model.tone_head(*thumbnails)
+        jobs["gain head"] = lambda: model.shadow_head(thumbnail, signal)
     return jobs
 
 

@@ -23,10 +23,10 @@ class Place(NamedTuple):
         return self.folder / f"{stem}_{self.counter + number:05}_.png"
 
 
-def save_place(output: Path, prefix: str, width: int, height: int) -> Place:
+def save_place(output: Path, prefix: str, width: int, height: int, make: bool = True) -> Place:
     """Works out a filename prefix, which may name a subfolder and hold %width%, %height%, %year% … %second%.
 
-    EditError for a prefix that leads out of the output folder.
+    make: creates the folder. EditError for a prefix that leads out of the output folder.
     """
     path = Path(os.path.normpath(_filled_in(prefix, width, height)))
     folder = Path(os.path.normpath(output.absolute() / path.parent))
@@ -34,7 +34,8 @@ def save_place(output: Path, prefix: str, width: int, height: int) -> Place:
         raise EditError(
             f"The filename prefix {prefix!r} leads out of the output folder {output}; choose another one."
         )
-    make_folder(folder)
+    if make:
+        make_folder(folder)
     subfolder = "" if path.parent == Path() else str(path.parent)
     return Place(folder, path.name, 1 + _highest(folder, path.name), subfolder)
 
@@ -58,6 +59,7 @@ def _filled_in(prefix: str, width: int, height: int) -> str:
 def _highest(folder: Path, stem: str) -> int:
     """The highest number among STEM_NNNNN_….* of a folder; 0 when there is none."""
     start = os.path.normcase(f"{stem}_")
-    names = [n for n in os.listdir(folder) if os.path.normcase(n).startswith(start)]
+    found = os.listdir(folder) if folder.is_dir() else []
+    names = [n for n in found if os.path.normcase(n).startswith(start)]
     numbers = [n[len(start) :].split("_")[0] for n in names]
     return max((int(n) for n in numbers if n.isascii() and n.isdigit()), default=0)

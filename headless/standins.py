@@ -99,8 +99,9 @@ class SaveImage:
     def save_images(self, images, filename_prefix="ComfyUI", prompt=None, extra_pnginfo=None):
         metadata = {} if prompt is None else {"prompt": prompt}
         metadata |= extra_pnginfo or {}
-        place = save_place(self._folder(), filename_prefix, images.shape[2], images.shape[1])
         decided = folders.current().name if self.kind == "output" else None
+        size = images.shape[2], images.shape[1]
+        place = save_place(self._folder(), filename_prefix, *size, make=decided is None)
         shown = []
         for number, image in enumerate(images):
             path = decided(number) if decided else place.path(number)

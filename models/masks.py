@@ -7,6 +7,8 @@ from torch.nn import functional as F
 from .errors import EditError
 from .filters import gaussian_blur
 
+GRID = 128  # longest side of the canvas on which the objects of a mask are told apart
+MOST = 12  # more pieces than this are strokes or noise, not objects
 LARGE = 32  # px from which growth is computed on a smaller copy
 
 
@@ -123,3 +125,67 @@ def bounding_box(mask: Tensor) -> tuple[int, int, int, int]:
     if len(rows) == 0:
         raise EditError("The mask is empty (all black); paint the region to edit white.")
     return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
+
+
+def separate(mask: Tensor, context: float, minimum: int = 64) -> list[Tensor]:
+    """Splits a mask into objects so far apart that the surroundings of one do not reach another.
+
+    mask: [1, h, w]; context: the side of an object's surroundings over its own side, at least `minimum` px. Returns
+    masks [1, h, w] that add up to the mask, from the top left; a single one where there is little to gain.
+    """
+    height, width = mask.shape[-2:]
+    factor = -(-max(height, width) // GRID)
+    cells = F.max_pool2d(F.pad(mask[:, None], (0, -width % factor, 0, -height % factor)), factor)
+    cells = (cells > 0).float()
+    labels = _components(cells)
+    boxes = {}
+    for label in labels.unique().tolist():
+        if label:
+            top, left, bottom, right = bounding_box((labels == label)[0].float())
+            boxes[label] = [top * factor, left * factor, bottom * factor, right * factor]
+            if len(boxes) > MOST:
+                return [mask]
+    groups = _merged(list(boxes.values()), context, minimum)
+    if len(groups) < 2:
+        return [mask]
+    out = []
+    for top, left, bottom, right in groups:
+        part = torch.zeros_like(mask)
+        part[:, top:bottom, left:right] = mask[:, top:bottom, left:right]
+        out.append(part)
+    return out
+
+
+def _components(cells: Tensor) -> Tensor:
+    """Connected regions of [1, 1, h, w] of 0 and 1, each with a number of its own (8-neighbourhood)."""
+    labels = cells * torch.arange(1, cells.numel() + 1, device=cells.device).view_as(cells)
+    while True:
+        spread = F.max_pool2d(labels, 3, 1, 1) * cells
+        if torch.equal(spread, labels):
+            return labels
+        labels = spread
+
+
+def _merged(boxes: list[list[int]], context: float, minimum: int) -> list[list[int]]:
+    """Boxes joined until none lies in the surroundings of another."""
+    boxes = sorted(boxes)
+    for a in range(len(boxes)):
+        for b in range(a + 1, len(boxes)):
+            if _reaches(boxes[a], boxes[b], context, minimum) or _reaches(
+                boxes[b], boxes[a], context, minimum
+            ):
+                joined = [min(boxes[a][0], boxes[b][0]), min(boxes[a][1], boxes[b][1]),
+                          max(boxes[a][2], boxes[b][2]), max(boxes[a][3], boxes[b][3])]  # fmt: skip
+                rest = [box for i, box in enumerate(boxes) if i not in (a, b)]
+                return _merged([*rest, joined], context, minimum)
+    return boxes
+
+
+def _reaches(box: list[int], other: list[int], context: float, minimum: int) -> bool:
+    """Whether the surroundings of one box touch another."""
+    side = max(context * max(box[2] - box[0], box[3] - box[1]), minimum)
+    for axis in (0, 1):
+        margin = (side - (box[axis + 2] - box[axis])) / 2
+        if other[axis + 2] <= box[axis] - margin or other[axis] >= box[axis + 2] + margin:
+            return False
+    return True

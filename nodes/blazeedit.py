@@ -20,12 +20,15 @@ OPTIONAL_MASK = (
     {"tooltip": "Edits only where it is white; grey is strength. Left open: the whole picture."},
 )
 SEED_INPUT = ("INT", {"default": 0, "min": 0, "max": 0xFFFFFFFFFFFFFFFF, "control_after_generate": True,
-                      "tooltip": "Changes the noise that the fill starts from."})  # fmt: skip
+                      "tooltip": "0 copies texture from where it fits best, others from other places."})  # fmt: skip
 TEXTURE_INPUT = (
     "BOOLEAN",
     {"default": True, "tooltip": "Copies the picture's own fine texture into the fill."},
 )
-TONE_TIP = "default: what measured best (network). head: faster, from a thumbnail. stretch: no network."
+TONE_TIP = "default: what measured best (network). stretch: a partial stretch, no network."
+RELIGHT_TIP = (
+    "default: what measured best (head). head: a network for light alone. network: the one of all tasks."
+)
 STRENGTH_TIP = "How far to go: 0 leaves the picture as it is, 1 is the whole correction."
 STRENGTH_INPUT = ("FLOAT", {"default": 1.0, "min": 0.0, "max": 1.0, "step": 0.05, "tooltip": STRENGTH_TIP})
 CHANGED = "Where pixels changed, 0 to 1; everywhere else they are bit-identical to the input."
@@ -138,7 +141,7 @@ class Tone:
             "required": {
                 "image": IMAGE_INPUT,
                 "strength": STRENGTH_INPUT,
-                "method": (["default", "network", "head", "stretch"],
+                "method": (["default", "network", "stretch"],
                            {"tooltip": TONE_TIP}),
             },
             "optional": {"mask": OPTIONAL_MASK, "model": MODEL_INPUT},
@@ -163,15 +166,19 @@ class Relight:
     @classmethod
     def INPUT_TYPES(cls):
         return {
-            "required": {"image": IMAGE_INPUT, "strength": STRENGTH_INPUT},
+            "required": {
+                "image": IMAGE_INPUT,
+                "strength": STRENGTH_INPUT,
+                "method": (["default", "head", "network"], {"default": "default", "tooltip": RELIGHT_TIP}),
+            },
             "optional": {"mask": OPTIONAL_MASK, "model": MODEL_INPUT},
         }
 
-    def run(self, *, image, strength, mask=None, model=None):
+    def run(self, *, image, strength, method, mask=None, model=None):
         rgb, alpha = picture(image)
         net = network(model)
         rgb, mask = on_device(rgb, region(mask))
-        edit = pipeline.relight(net, rgb, mask, strength=strength, callback=reporter())
+        edit = pipeline.relight(net, rgb, mask, strength=strength, method=method, callback=reporter())
         return (packed(edit.image, alpha),)
 
 
@@ -197,16 +204,15 @@ class Sticker:
                 "border": ("FLOAT", {"default": 0.03, "min": 0.0, "max": 0.25, "step": 0.005,
                                      "tooltip": "Width of the white border, as a share of the short side."}),
                 "shadow": ("BOOLEAN", {"default": True, "tooltip": "Draws a soft drop shadow."}),
-                "seed": SEED_INPUT,
             },
             "optional": {"model": MODEL_INPUT},
         }  # fmt: skip
 
-    def run(self, *, image, mask, border, shadow, seed, model=None):
+    def run(self, *, image, mask, border, shadow, model=None):
         rgb, _ = picture(image)
         net = network(model)
         rgb, mask = on_device(rgb, region(mask))
-        edit = pipeline.sticker(net, rgb, mask, border=border, shadow=shadow, seed=seed, callback=reporter())
+        edit = pipeline.sticker(net, rgb, mask, border=border, shadow=shadow, callback=reporter())
         return packed(edit.image), packed_mask(edit.changed)
 
 

@@ -12,7 +12,7 @@ CONFIG = replace(
     config("blazeedit-small"), name="tiny", latent_channels=6, encoder=CODEC, decoder=CODEC, light_decoder=CODEC,
     condition=replace(CODEC, linear_path=False), condition_channels=8,
     denoiser=UViTConfig((8, 12, 16), (1, 1, 1), time_channels=16, head_channels=8),
-    gain_head=UViTConfig((8, 12, 16), (1, 1, 1), head_channels=8, patch=2), gain_size=32, tone_channels=4,
+    gain_head=UViTConfig((8, 12, 16), (1, 1, 1), head_channels=8, patch=2), gain_size=32,
 )  # fmt: skip
 
 

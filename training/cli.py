@@ -12,8 +12,8 @@ STAGES = {
     "pretrain": "masked reconstruction with the whole mask zoo (Eq. 1)",
     "finetune": "all tasks jointly on the full picture (Eq. 2); with --triplets on your own",
     "distill": "two steps by distribution matching with an adversarial loss",
-    "gain": "the gain-map head: shadows of removed objects, relighting",
-    "tone": "the tone head",
+    "relight": "the gain-map head that relights",
+    "shadow": "the gain-map head that lifts a removed object's shadow; starts from the relight head",
     "export": "writes the trained parts as one model folder that the nodes load",
 }
 
@@ -46,6 +46,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--lr", type=float, help="learning rate")
     p.add_argument(
         "--decay", type=float, default=0.0, help="share of this run, at its end, over which the rate falls"
+    )
+    p.add_argument(
+        "--validate-every", type=float, metavar="MIN", help="minutes between validations (default 5)"
     )
     p.add_argument("--precision", default="auto", choices=["auto", "bf16", "fp32"])
     p.add_argument("--threads", type=int, help="CPU threads")

@@ -51,9 +51,8 @@ class BlazeEditConfig:
     prediction: str  # "epsilon" (Eqs. 1 and 2) | "x0"
     schedule: str  # a name in schedule.SCHEDULES
     guess: bool = False
-    gain_head: UViTConfig | None = None
-    gain_size: int = 96  # pixels of the longer side that the gain head looks at
-    tone_channels: int = 0  # width of the tone head; 0: none
+    gain_head: UViTConfig | None = None  # of the shadow head and of the relight head
+    gain_size: int = 96  # pixels of the longer side that the gain heads look at
     extra_tasks: dict[str, float] = field(default_factory=dict)  # name -> τ, registered by finetuning
 
     def to_dict(self) -> dict:
@@ -103,7 +102,6 @@ CONFIGS = {
         schedule="flow",
         guess=True,
         gain_head=UViTConfig((48, 96, 160), (1, 1, 3), head_channels=32, patch=2),
-        tone_channels=64,
     ),
 }
 

@@ -9,9 +9,9 @@ from ..image import resize
 from ..region import Crop, composite, new_strips
 from .cutout import die_cut, margin
 from .delivery import apply_colour_map, apply_gain, fit_colour_map, seam_correction, upsample_gain
-from .first_guess import first_guess
-from .guess import sticker_guess
-from .maps import highlights, shrink
+from .first_guess import TONE_BLEND, TONE_LIMIT, first_guess
+from .guess import partial_stretch, sticker_guess
+from .maps import RELIGHT_SCALE, TONE_SCALE, WHITE_DROP, highlights, shrink
 from .model import BlazeEdit
 from .texture import coherent_copy
 from .work import Conditioning, Edit, Work, fitted, shrink_known
@@ -30,12 +30,12 @@ GAIN_BLUR = 1.5  # px at working size; finer differences are the codec's, not th
 @torch.no_grad()
 def deliver(
     model: BlazeEdit, conditioning: Conditioning, decoded: list[Tensor], *, feather: int = 4, strength: float = 1.0,
-    texture: bool = True,
+    texture: bool = True, seed: int = 0,
 ) -> Edit:  # fmt: skip
     """Takes decoded working images [1, 3, hw, ww] to full resolution; bit-identical where Edit.changed is 0.
 
     Removal and outpainting paste the fill with copied texture, tone goes through a colour map, relighting through a
-    gain map. The mask's grey value times `strength` is the opacity.
+    gain map. The mask's grey value times `strength` is the opacity. seed: 0 copies texture from where it fits best.
     """
     kind = conditioning.task.delivery
     if kind == "sticker":
@@ -45,7 +45,7 @@ def deliver(
         small = _own(work, small)
         if kind == "paste":
             change, whole = _change(model, work, small), conditioning.task.name == "outpaint"
-            edits.append(_paste(work, change, feather, strength, texture, whole))
+            edits.append(_paste(work, change, feather, strength, texture, whole, seed))
         else:
             edits.append(_map(model, work, small, strength, kind))
     images, changed = zip(*edits, strict=True)
@@ -64,13 +64,13 @@ def _change(model: BlazeEdit, work: Work, small: Tensor) -> Tensor:
     return small - model.autoencoder.decode(work.guess_latent).clamp(0, 1)
 
 
-def _paste(work: Work, change: Tensor, feather: int, strength: float, texture: bool, whole: bool):
+def _paste(work: Work, change: Tensor, feather: int, strength: float, texture: bool, whole: bool, seed: int):
     """The fill in the hole's surroundings at full resolution, blended into the picture by the mask."""
     hole = masks.binarise(work.mask)
     window = (...,) if work.crop is None else work.crop.window
     picture, local = work.image[window], hole[window]
     guide = _Guide(work, change, picture, local, "outpaint" if whole else "remove")
-    fill = _filled(picture, local, guide, texture, whole)
+    fill = _filled(picture, local, guide, texture, whole, seed)
     soft = hole if whole else masks.feather(work.mask[window], feather)
     changed, base = torch.zeros_like(hole), work.image
     if work.shadow is not None:  # its opacity is that of the object it belongs to
@@ -84,7 +84,7 @@ def _paste(work: Work, change: Tensor, feather: int, strength: float, texture: b
     return out, changed
 
 
-def _filled(picture: Tensor, hole: Tensor, guide: "_Guide", texture: bool, whole: bool) -> Tensor:
+def _filled(picture: Tensor, hole: Tensor, guide: "_Guide", texture: bool, whole: bool, seed: int) -> Tensor:
     """The picture with its hole filled; outpainted strips one after the other, each from what lies beside it."""
     fill, left = picture.clone(), hole.clone()
     everything = Crop(0, 0, *picture.shape[-2:])
@@ -93,7 +93,7 @@ def _filled(picture: Tensor, hole: Tensor, guide: "_Guide", texture: bool, whole
         piece = guide.filled(near, empty, around)
         if texture:
             sigma = _texture_sigma(left[target.window])
-            piece = coherent_copy(near, empty, piece, sigma=sigma, gain=TEXTURE_GAIN[whole])
+            piece = coherent_copy(near, empty, piece, sigma=sigma, gain=TEXTURE_GAIN[whole], seed=seed)
         inside = Crop(target.top - around.top, target.left - around.left, target.height, target.width)
         fill[target.window] = piece[inside.window]
         left[target.window] = 0
@@ -132,17 +132,23 @@ def _map(model: BlazeEdit, work: Work, small: Tensor, strength: float, kind: str
     if kind == "residual":  # a task of the user's: what the network changed, on top of the photo's own pixels
         edited = (work.image + resize(small - seen, work.image.shape[-2:])).clamp(0, 1)
     elif kind == "colour_map":
-        edited = _recoloured(work.image, fit_colour_map(seen, small))
+        guess = partial_stretch(work.image, TONE_BLEND, TONE_LIMIT)
+        edited = torch.lerp(guess, _recoloured(work.image, fit_colour_map(seen, small)), TONE_SCALE)
     else:
-        edited = apply_gain(work.image, upsample_gain(_log_ratio(seen, small), work.image))
+        edited = apply_gain(work.image, upsample_gain(RELIGHT_SCALE * _log_ratio(seen, small), work.image))
     weight = work.mask * strength
     return composite(work.original, edited, weight), weight
 
 
 def _recoloured(image: Tensor, coefficients: Tensor) -> Tensor:
-    """The colour map on the full picture, its white kept white."""
+    """The colour map on the full picture, its white kept white.
+
+    A map that darkens white by more than `WHITE_DROP` takes a bright photo for an overexposed one: it is weakened.
+    """
     white = apply_colour_map(image.new_ones(1, 3, 1, 1), coefficients)
-    return (apply_colour_map(image, coefficients) + highlights(image, white)).clamp(0, 1)
+    edited = (apply_colour_map(image, coefficients) + highlights(image, white)).clamp_(0, 1)
+    drop = float((1 - white).max())
+    return edited if drop <= WHITE_DROP else torch.lerp(image, edited, WHITE_DROP / drop)
 
 
 def _log_ratio(before: Tensor, after: Tensor) -> Tensor:

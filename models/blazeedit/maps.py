@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .. import masks
@@ -11,9 +11,7 @@ from ..errors import EditError
 from ..filters import gaussian_blur
 from ..image import resize
 from ..region import composite, crop_around
-from .delivery import apply_colour_map, apply_gain, fade_gain, upsample_gain
-from .first_guess import TONE_BLEND, TONE_LIMIT
-from .guess import luminance_stretch, partial_stretch, stretch_points
+from .delivery import apply_gain, fade_gain, upsample_gain
 from .model import BlazeEdit
 from .tasks import TASKS
 from .work import SHADOW_CONTEXT, Edit, fitted
@@ -21,12 +19,14 @@ from .work import SHADOW_CONTEXT, Edit, fitted
 RELIGHT_SCALE = (
     0.7  # the log-gain is shrunk: naturally dark places look like shadows (chosen on held-back photographs)
 )
-TONE_SCALE = 0.95  # of the predicted correction: a good photograph is to stay about as it is
-HIGHLIGHTS = 16  # power of the brightness: how far down from white the lift reaches
+TONE_SCALE = 0.7  # of what the network changes in the partial stretch: the two err on different photographs
+HIGHLIGHTS = 8  # power of the brightness: how far down from white the lift reaches
+WHITE_DROP = (
+    0.12  # how much a colour map may darken pure white; chosen, with the two above, on held-back photographs
+)
 TONE_DEFAULT = "network"
-THUMBNAIL = 64
 ATTACHED = 0.05  # log-gain from which a place counts as shadow when its connection to the object is sought
-SHADOW_SCALE = 1.15  # the head is a little timid (this and the thresholds: chosen on held-back photographs)
+SHADOW_EDGES = (1, 0.01)  # guided filter: with a true gain map, radius 3 would halve what can be reached
 TAPER = 0.12  # share of a crop's side over which a gain fades out before the crop's border
 
 
@@ -35,11 +35,11 @@ def shrink(image: Tensor, size: tuple[int, int]) -> Tensor:
     return image if tuple(image.shape[-2:]) == tuple(size) else resize(image, size)
 
 
-def log_gain(model: BlazeEdit, image: Tensor, mask: Tensor, tau: float) -> Tensor:
-    """The gain head on a picture scaled to its own size. Returns the small log-gain map [1, 3, h', w']."""
-    size = fitted(*image.shape[-2:], model.config.gain_size)
+def log_gain(head: nn.Module, image: Tensor, mask: Tensor, tau: float, longest: int) -> Tensor:
+    """A gain head on a picture scaled to its own size. Returns the small log-gain map [1, 3, h', w']."""
+    size = fitted(*image.shape[-2:], longest)
     small_mask = masks.fit(mask, *size, mode="nearest")
-    return model.gain_head(shrink(image, size), small_mask * tau)
+    return head(shrink(image, size), small_mask * tau)
 
 
 def lift_shadow(model: BlazeEdit, image: Tensor, hole: Tensor) -> tuple[Tensor, Tensor]:
@@ -48,10 +48,10 @@ def lift_shadow(model: BlazeEdit, image: Tensor, hole: Tensor) -> tuple[Tensor, 
     The gain head sees the hole's surroundings; its gain fades to nothing before the crop ends, so that no edge shows.
     """
     crop, crop_hole, record = crop_around(image, hole, context=SHADOW_CONTEXT, multiple=8, minimum=96)
-    small = log_gain(model, crop, crop_hole, TASKS["remove"].tau).clamp_min(0)  # a lifted shadow gets lighter
-    small = SHADOW_SCALE * small
+    small = log_gain(model.shadow_head, crop, crop_hole, TASKS["remove"].tau, model.config.gain_size)
+    small = small.clamp_min(0)  # a lifted shadow gets lighter
     small = small * attached(small, masks.fit(crop_hole, *small.shape[-2:], mode="nearest"))
-    gain = upsample_gain(fade_gain(small, 0.03), crop) * _taper(crop, record, image)
+    gain = upsample_gain(fade_gain(small, 0.03), crop, *SHADOW_EDGES) * _taper(crop, record, image)
     gain = fade_gain(gain, 0.02) * (1 - crop_hole[:, None])
     lifted = apply_gain(crop, gain)
     moved = (gain.abs().amax(1) > 0).float()
@@ -94,31 +94,12 @@ def _ramp(length: int, open_start: bool, open_end: bool, like: Tensor) -> Tensor
 
 def relight(model: BlazeEdit, image: Tensor) -> Tensor:
     """The relit picture [1, 3, h, w] at full size."""
-    if model.gain_head is None:
-        raise EditError(
-            f"{model.config.name} has no gain head; relight with blazeedit-small or wire the sampler nodes."
-        )
+    if model.relight_head is None:
+        raise EditError(f"{model.config.name} has no relight head; choose the method network.")
     white = torch.ones(1, *image.shape[-2:], device=image.device)
-    small = RELIGHT_SCALE * log_gain(model, image, white, TASKS["relight"].tau)
+    small = log_gain(model.relight_head, image, white, TASKS["relight"].tau, model.config.gain_size)
+    small = RELIGHT_SCALE * small
     return apply_gain(image, upsample_gain(small, image))
-
-
-def tone(model: BlazeEdit, image: Tensor, method: str) -> Tensor:
-    """The tone-corrected picture [1, 3, h, w] at full size."""
-    if method == "stretch":
-        return partial_stretch(image, TONE_BLEND, TONE_LIMIT)
-    if method != "head":
-        raise EditError(f"The tone method {method!r} is unknown; choose default, network, head or stretch.")
-    if model.tone_head is None:
-        raise EditError(f"{model.config.name} has no tone head; use the method stretch, or blazeedit-small.")
-    thumbnail = resize(image, (THUMBNAIL, THUMBNAIL), mode="area")
-    blend, residual = model.tone_head(thumbnail, luminance_stretch(thumbnail, TONE_LIMIT))
-    base = partial_stretch(image, TONE_SCALE * float(blend), TONE_LIMIT)
-    low, high = stretch_points(image, TONE_LIMIT)
-    white = torch.lerp(torch.ones(1), ((1 - low) / (high - low)).cpu().clamp(0, 1), TONE_SCALE * float(blend))
-    white = white.to(image).view(1, 1, 1, 1).expand(1, 3, 1, 1)
-    white = white + apply_colour_map(white, TONE_SCALE * residual)
-    return (base + apply_colour_map(base, TONE_SCALE * residual) + highlights(image, white)).clamp_(0, 1)
 
 
 def highlights(image: Tensor, white: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from .codec import Autoencoder, Encoder
 from .config import BlazeEditConfig
 from .denoiser import UViT
-from .heads import GainHead, ToneHead
+from .heads import GainHead
 from .schedule import x0_from_epsilon
 
 
@@ -21,10 +21,9 @@ class BlazeEdit(nn.Module):
         self.autoencoder = Autoencoder(z, config.encoder, decoder, operations=operations)
         self.condition = Encoder(4, f, config.condition, operations=operations)
         self.denoiser = UViT(z + f + z * config.guess, z, config.denoiser, operations=operations)
-        self.gain_head = GainHead(config.gain_head, operations=operations) if config.gain_head else None
-        self.tone_head = (
-            ToneHead(config.tone_channels, operations=operations) if config.tone_channels else None
-        )
+        head = config.gain_head  # two networks of one kind: trained as one, each task held the other back
+        self.shadow_head = GainHead(head, operations=operations) if head else None
+        self.relight_head = GainHead(head, operations=operations) if head else None
 
     def features(self, image: Tensor, mask: Tensor, tau: float | Tensor) -> Tensor:
         """f_θ(concat[x, τ·m]), Eq. 2. image: [b, 3, h, w], mask: [b, h, w] of 0 and 1. Returns [b, f, h/8, w/8]."""

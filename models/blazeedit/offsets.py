@@ -15,8 +15,12 @@ from ..image import resize
 
 RING = 6  # px of the label canvas around the hole that offsets must explain
 LABELS = 24
+PIECES, LEAST = 6, 8  # a long hole is cut into so many pieces at most; each has at least so many offsets
+TASTE = 0.4  # how far a seed may change an offset's cost (deviation of its logarithm)
 SWEEPS, SMOOTHNESS = 14, 1.6
 COVERAGE = 0.35  # what an offset pays for each part of the hole that it leaves uncovered
+UNLIKE = 0.03  # squared difference of low frequencies between source and guide that asks for more offsets,
+POOR = 0.02  # from this share of the hole on
 GUIDE = 1.0  # weight of the low-pass difference to the guide inside the hole
 MISSING = 4.0  # cost of a source pixel that does not exist
 
@@ -40,31 +44,92 @@ class Canvas:
         )
 
 
-def candidate_shifts(canvas: Canvas, count: int) -> list[tuple[int, int]]:
-    """The offsets (dy, dx), in label pixels, under which the ring looks most like the picture elsewhere.
+def labelled(canvas: Canvas, count: int, seed: int = 0) -> tuple[list[tuple[int, int]], Tensor]:
+    """The offsets of a hole (in label pixels) and, per place, the index of the one that continues the picture [h, w].
 
-    All offsets at once by correlation: Σ ring (I(p) - I(p + o))² over sources that are known, plus what the
-    offset leaves uncovered. Local minima, the best first.
+    Where none of those that explain the surroundings has a source like the guide, offsets that do are looked for. The
+    list is empty when nothing can be copied. seed: 0 takes the best, another number prefers others at random.
+    """
+    shifts = candidate_shifts(canvas, count)
+    if not shifts:
+        return [], torch.zeros(canvas.size, dtype=torch.long)
+    winners = choose(canvas, shifts, seed).argmax(0)
+    poor = _poorly_served(canvas, shifts, winners)
+    if float(poor.sum()) > POOR * float(canvas.hole.sum()):
+        more = _best(canvas, canvas.low, poor, poor, LEAST)
+        if set(more) - set(shifts):
+            shifts = list(dict.fromkeys([*shifts, *more]))
+            winners = choose(canvas, shifts, seed).argmax(0)
+    return shifts, winners
+
+
+def _poorly_served(canvas: Canvas, shifts: list[tuple[int, int]], winners: Tensor) -> Tensor:
+    """1 where the hole's source does not exist or does not look like the guide, else 0: [1, 1, h, w]."""
+    poor = torch.zeros_like(canvas.hole)
+    for label in torch.unique(winners).tolist():
+        low, there = _shift(canvas.low, shifts[label]), _shift(canvas.known, shifts[label])
+        unlike = (low - canvas.low).square().mean(1, keepdim=True) > UNLIKE
+        poor += (winners == label) * canvas.hole * (unlike | (there == 0))
+    return poor
+
+
+def candidate_shifts(canvas: Canvas, count: int) -> list[tuple[int, int]]:
+    """The offsets (dy, dx), in label pixels, under which the hole's surroundings look most like the picture elsewhere.
+
+    A long hole is looked at piece by piece: no single offset explains all that a strip passes along its way.
+    """
+    pieces = _pieces(canvas.hole)
+    each = max(LEAST, count // len(pieces))
+    found = []
+    for piece in pieces:
+        ring = masks.grow(piece[:, 0], RING)[:, None] * canvas.known
+        found += _best(canvas, canvas.colour, ring, piece, each)
+    return list(dict.fromkeys(found))
+
+
+def _pieces(hole: Tensor) -> list[Tensor]:
+    """The hole [1, 1, h, w] cut across its longer side into pieces about twice as long as broad."""
+    rows, columns = (torch.nonzero(hole[0, 0].amax(axis))[:, 0] for axis in (1, 0))
+    spans = [(int(r[0]), int(r[-1]) + 1) if len(r) else (0, 1) for r in (rows, columns)]
+    sides = [end - start for start, end in spans]
+    along = int(sides[1] > sides[0])
+    number = min(PIECES, max(1, round(max(sides) / (2 * min(sides)))))
+    start, end = spans[along]
+    out = []
+    for index in range(number):
+        part = slice(start + index * (end - start) // number, start + (index + 1) * (end - start) // number)
+        piece = torch.zeros_like(hole)
+        place = (..., part) if along else (..., part, slice(None))
+        piece[place] = hole[place]
+        out.append(piece)
+    return out
+
+
+def _best(canvas: Canvas, image: Tensor, region: Tensor, piece: Tensor, count: int) -> list[tuple[int, int]]:
+    """The best offsets for one piece of the hole.
+
+    All offsets at once by correlation: Σ region (I(p) - I(p + o))² over sources that are known, plus what the
+    offset leaves uncovered of the piece. Local minima, the best first.
     """
     h, w = canvas.size
-    error, valid = _correlate_error(canvas.colour, canvas.ring, canvas.known)
-    covered = _correlate(canvas.hole, canvas.known) / canvas.hole.sum().clamp_min(1)
-    ring_total = canvas.ring.sum().clamp_min(1)
-    share = valid / ring_total
+    error, valid = _correlate_error(image, region, canvas.known)
+    covered = _correlate(piece, canvas.known) / piece.sum().clamp_min(1)
+    share = valid / region.sum().clamp_min(1)
     score = error / valid.clamp_min(1) / 3 + COVERAGE * 0.05 * (1 - covered) + 0.05 * (1 - share)
     score = torch.where((share > 0.25) & (covered > 0.02), score, torch.full_like(score, 1e3))
     cy, cx = h - 1, w - 1
-    score[max(0, cy - 1) : cy + 2, max(0, cx - 1) : cx + 2] = (
-        1e3  # no shift at all copies the hole onto itself
-    )
+    # no shift at all copies the hole onto itself
+    score[max(0, cy - 1) : cy + 2, max(0, cx - 1) : cx + 2] = 1e3
     lowest = -F.max_pool2d(-score[None, None], 3, 1, 1)[0, 0]
     minima = torch.where((score <= lowest) & (score < 1e2), score, torch.full_like(score, 1e3)).flatten()
-    values, order = minima.topk(min(count, minima.numel()), largest=False)
-    return [
-        (int(i) // (2 * w - 1) - cy, int(i) % (2 * w - 1) - cx)
-        for v, i in zip(values, order, strict=True)
-        if v < 1e2
-    ]
+    return _lowest(minima, count, (h, w))
+
+
+def _lowest(score: Tensor, count: int, size: tuple[int, int]) -> list[tuple[int, int]]:
+    """The offsets of the `count` lowest scores below 100 of all [2h - 1, 2w - 1], flattened."""
+    (h, w), (values, order) = size, score.topk(min(count, score.numel()), largest=False)
+    found = zip(values.tolist(), order.tolist(), strict=True)
+    return [(i // (2 * w - 1) - h + 1, i % (2 * w - 1) - w + 1) for value, i in found if value < 1e2]
 
 
 def _correlate(a: Tensor, b: Tensor) -> Tensor:
@@ -84,12 +149,15 @@ def _correlate_error(colour: Tensor, ring: Tensor, known: Tensor) -> tuple[Tenso
     return (own + other - 2 * cross).clamp_min(0), _correlate(ring, known).round()
 
 
-def choose(canvas: Canvas, shifts: list[tuple[int, int]]) -> Tensor:
+def choose(canvas: Canvas, shifts: list[tuple[int, int]], seed: int = 0) -> Tensor:
     """Label probabilities [n, h, w] by a mean-field Potts model over the offsets' costs."""
     cost = torch.cat([_cost(canvas, shift) for shift in shifts])  # [n, h, w]
     area = (canvas.hole + canvas.ring)[0, 0]
     cost = box_blur((cost * area)[None], 3)[0] / box_blur(area[None, None], 3)[0, 0].clamp_min(1e-3)
     scale = cost.amin(0)[area > 0].mean().clamp_min(1e-4)
+    if seed:
+        taste = torch.randn(len(shifts), 1, 1, generator=torch.Generator().manual_seed(seed % 2**63))
+        cost = cost * (TASTE * taste).exp().to(cost)
     unary = cost / scale
     belief = torch.softmax(-unary, dim=0)
     for sweep in range(SWEEPS):

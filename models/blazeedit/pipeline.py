@@ -14,11 +14,12 @@ from .. import masks
 from ..errors import EditError
 from . import delivering, maps, schedule
 from .delivering import deliver
-from .first_guess import first_guess
+from .first_guess import TONE_BLEND, TONE_LIMIT, first_guess
+from .guess import partial_stretch
 from .model import BlazeEdit
 from .tasks import Task
 from .tasks import task as find_task
-from .work import MAP_SIZE, Conditioning, Edit, Work, fill_canvas, fitted, sticker_canvas
+from .work import FILL_CONTEXT, MAP_SIZE, Conditioning, Edit, Work, fill_canvas, fitted, sticker_canvas
 
 __all__ = [
     "Conditioning",
@@ -87,7 +88,7 @@ def _encode_one(model: BlazeEdit, image: Tensor, mask: Tensor, task: Task, shado
     hole, lifted, crop = masks.binarise(mask), None, None
     original = image
     if task.delivery == "paste":
-        if task.name == "remove" and shadow and model.gain_head is not None:
+        if task.name == "remove" and shadow and model.shadow_head is not None:
             image, lifted = maps.lift_shadow(model, image, hole)
         small, small_hole, crop = fill_canvas(image, hole, whole=task.name == "outpaint")
     elif task.delivery == "sticker":
@@ -137,20 +138,39 @@ def decode(model: BlazeEdit, latents: list[Tensor]) -> list[Tensor]:
 
 def remove(
     model: BlazeEdit, image: Tensor, mask: Tensor, *, shadow: bool = True, texture: bool = True, grow: int = 0,
-    feather: int = 4, steps: int = 2, seed: int = 0, callback: Callback = None,
+    feather: int = 4, steps: int | None = None, seed: int = 0, callback: Callback = None,
 ) -> Edit:  # fmt: skip
-    """Removes what the mask covers, and the shadow that it casts. `changed` is the feathered mask ∪ that shadow."""
+    """Removes what the mask covers, and the shadow that it casts. `changed` is the feathered mask ∪ that shadow.
+
+    Objects far apart are removed one after the other, each on a canvas of its own, so that none is worked on tiny.
+    """
     check_mask(image, mask, find_task("remove"))
     mask = masks.fit(mask, *image.shape[-2:], batch=len(image))
     mask = masks.grow(mask, grow) if grow else mask
-    conditioning = encode(model, image, mask, "remove", shadow=shadow)
-    decoded = decode(model, sample(model, conditioning, steps=steps, seed=seed, callback=callback))
-    return deliver(model, conditioning, decoded, feather=feather, texture=texture)
+    pieces = [masks.separate(mask[i : i + 1], FILL_CONTEXT) for i in range(len(image))]
+    steps = find_task("remove").steps if steps is None else steps
+    total, done, edits = steps * sum(map(len, pieces)), 0, []
+    for index, parts in enumerate(pieces):
+        one, changed = image[index : index + 1], torch.zeros_like(mask[:1])
+        for part in parts:
+            step = None if callback is None else lambda i, n, base=done: callback(base + i, total)
+            conditioning = encode(model, one, part, "remove", shadow=shadow)
+            decoded = decode(
+                model, sample(model, conditioning, steps=steps, seed=seed + index, callback=step)
+            )
+            edit = deliver(model, conditioning, decoded, feather=feather, texture=texture, seed=seed)
+            one, changed, done = (
+                edit.image,
+                torch.maximum(changed.to(edit.changed), edit.changed),
+                done + steps,
+            )
+        edits.append((one, changed))
+    return Edit(*(torch.cat(parts) for parts in zip(*edits, strict=True)))
 
 
 def outpaint(
     model: BlazeEdit, image: Tensor, *, left: int = 0, top: int = 0, right: int = 0, bottom: int = 0,
-    texture: bool = True, feather: int = 16, steps: int = 2, seed: int = 0, callback: Callback = None,
+    texture: bool = True, feather: int = 16, steps: int | None = None, seed: int = 0, callback: Callback = None,
 ) -> Edit:  # fmt: skip
     """Continues a picture beyond its borders by so many pixels a side; its own pixels stay bit-identical."""
     margins = {"left": left, "top": top, "right": right, "bottom": bottom}
@@ -163,7 +183,7 @@ def outpaint(
     mask = F.pad(torch.zeros(len(image), *image.shape[-2:]), (left, right, top, bottom), value=1.0)
     conditioning = encode(model, canvas, mask, "outpaint")
     decoded = decode(model, sample(model, conditioning, steps=steps, seed=seed, callback=callback))
-    return deliver(model, conditioning, decoded, feather=feather, texture=texture)
+    return deliver(model, conditioning, decoded, feather=feather, texture=texture, seed=seed)
 
 
 def extended_alpha(alpha: Tensor | None, *, left: int, top: int, right: int, bottom: int) -> Tensor | None:
@@ -200,20 +220,23 @@ def tone(
 ) -> Edit:  # fmt: skip
     """Corrects exposure, contrast and colour with one quadratic colour map per picture.
 
-    method: "network" (the joint network), "head" (the tone head, faster), "stretch" (no network), or "default",
-    which is what measured best on photographs held back from training.
+    method: "network" (the joint network), "stretch" (a partial stretch, no network), or "default", which is what
+    measured best on photographs held back from training.
     """
+    methods = {
+        "network": lambda one: _tone_network(model, one),
+        "stretch": lambda one: partial_stretch(one, TONE_BLEND, TONE_LIMIT),
+    }
     method = maps.TONE_DEFAULT if method == "default" else method
-    if method == "network":
-        return maps.edit_by_map(image, mask, strength, lambda one: _tone_network(model, one), callback)
-    return maps.edit_by_map(image, mask, strength, lambda one: maps.tone(model, one, method), callback)
+    if method not in methods:
+        raise EditError(f"The tone method {method!r} is unknown; choose default, network or stretch.")
+    return maps.edit_by_map(image, mask, strength, methods[method], callback)
 
 
 def _tone_network(model: BlazeEdit, image: Tensor) -> Tensor:
     """Tone by f_θ and the U-ViT with τ of tone, one step from zero noise, delivered as a colour map."""
     conditioning = encode(model, image, None, "tone")
-    edit = deliver(model, conditioning, decode(model, sample(model, conditioning)))
-    return torch.lerp(image, edit.image, maps.TONE_SCALE)
+    return deliver(model, conditioning, decode(model, sample(model, conditioning))).image
 
 
 @torch.no_grad()
@@ -223,10 +246,26 @@ def relight(
     mask: Tensor | None = None,
     *,
     strength: float = 1.0,
+    method: str = "default",
     callback: Callback = None,
 ) -> Edit:
-    """Takes shadows and casts of light away with a smooth gain map in linear light."""
-    return maps.edit_by_map(image, mask, strength, lambda one: maps.relight(model, one), callback)
+    """Takes shadows and casts of light away with a smooth gain map in linear light.
+
+    method: "head" (the relight head), "network" (the joint network), or "default": the head where the model has one,
+    which measured better on photographs held back from training. EditError for another method.
+    """
+    methods = {"head": maps.relight, "network": _relight_network}
+    if method == "default":
+        method = "network" if model.relight_head is None else "head"
+    if method not in methods:
+        raise EditError(f"The relighting method {method!r} is unknown; choose default, head or network.")
+    return maps.edit_by_map(image, mask, strength, lambda one: methods[method](model, one), callback)
+
+
+def _relight_network(model: BlazeEdit, image: Tensor) -> Tensor:
+    """Relighting by f_θ and the U-ViT with τ of relight, one step from zero noise, delivered as a gain map."""
+    conditioning = encode(model, image, None, "relight")
+    return deliver(model, conditioning, decode(model, sample(model, conditioning))).image
 
 
 def sticker(

@@ -23,8 +23,9 @@ class Task:
 TASKS = {
     t.name: t
     for t in (
-        Task("remove", 0.4, "paste", 2, True),
-        Task("outpaint", 1.0, "paste", 2, True),
+        # one step measures better than two while the weights are not distilled (0.1 dB in removal)
+        Task("remove", 0.4, "paste", 1, True),
+        Task("outpaint", 1.0, "paste", 1, True),
         Task("tone", 0.2, "colour_map", 1, False),
         Task("relight", 0.6, "gain_map", 1, False),
         Task("sticker", 0.8, "sticker", 1, True),

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from ..filters import Enlarged, gaussian_blur, masked_blur
 from ..image import resize
 from .guess import membrane
-from .offsets import LABELS, Canvas, candidate_shifts, choose
+from .offsets import LABELS, Canvas, labelled
 
 SCALE = 4  # labels are chosen on a canvas this much smaller
 LARGEST = 96  # longest side of that canvas
@@ -22,34 +22,38 @@ ALIKE = 0.3  # difference of low frequencies at which copied texture has faded t
 COARSE = 4.0  # times sigma: between the two lies structure, copied whole it costs the most where it is wrong
 AT_EDGE, INSIDE = 0.5, 0.1  # share of it: offsets explain the surroundings, so it fits best beside them
 STEADY = (0.4, 1.4)  # how far texture's strength may be moved towards that of the hole's surroundings
+SAMPLES = 32  # rows on which the finest band's strength is looked up
+LIMIT = 2.5  # times the texture's mean strength: what is stronger is an edge, whose lone copy looks embossed
 STRIP = 64  # rows at a time
 
 
 def coherent_copy(
-    photo: Tensor, hole: Tensor, guide: Tensor, *, sigma: float = 2.0, gain: float = 0.8, offsets: int = LABELS
+    photo: Tensor, hole: Tensor, guide: Tensor, *, sigma: float = 2.0, gain: float = 0.8, offsets: int = LABELS,
+    seed: int = 0,
 ) -> Tensor:  # fmt: skip
     """The guide's low frequencies plus `gain` times the shifted picture's high frequencies, inside the hole.
 
     photo, guide: [b, 3, h, w], hole: [b, h, w] of 0 and 1; sigma in pixels separates low from high. Returns
-    [b, 3, h, w]; outside the hole it is the photo. Where nothing can be copied the guide alone stays.
+    [b, 3, h, w]; outside the hole it is the photo. Where nothing can be copied the guide alone stays. seed: 0 copies
+    from where it fits best, another number from other places that fit.
     """
     parts = [
-        _copy_one(photo[i : i + 1], hole[i : i + 1], guide[i : i + 1], sigma, gain, offsets)
+        _copy_one(photo[i : i + 1], hole[i : i + 1], guide[i : i + 1], sigma, gain, offsets, seed)
         for i in range(len(photo))
     ]
     return torch.cat(parts)
 
 
-def _copy_one(photo, hole, guide, sigma, gain, offsets):
+def _copy_one(photo, hole, guide, sigma, gain, offsets, seed):
     shape, known = photo.shape[-2:], 1 - hole
     nothing = float(known.mean()) < 0.05 or min(shape) < 32
     factor = max(1, int(sigma / SMOOTH))
     small = _Small(photo, hole, guide, tuple(-(-side // factor) for side in shape), sigma)
-    labels = None if nothing else _Labels(small, shape, offsets)
+    labels = None if nothing else _Labels(small, shape, offsets, seed)
     if labels is None or not labels.used:
         return torch.where(hole[:, None] > 0, guide, photo)
-    smooth, strength = small.continued(labels, gain)
-    return _with_fine(photo, hole, smooth, strength, small.low, labels)
+    smooth, strength, limit = small.continued(labels, gain)
+    return _with_fine(photo, hole, smooth, strength, limit * small.finer(photo), small.low, labels)
 
 
 class _Small:
@@ -69,8 +73,18 @@ class _Small:
         self.known = 1 - self.hole[:, None]
         self.low = masked_blur(self.photo, self.known, self.sigma)
 
-    def continued(self, labels: "_Labels", gain: float) -> tuple[Tensor, Tensor]:
-        """The fill without its finest band [1, 3, h, w], and the factor [1, 1, h, w] with which that is added.
+    def finer(self, photo: Tensor) -> float:
+        """How much stronger the finest band of the full picture is than what is left of it here; on a few rows."""
+        if photo.shape[-2:] == self.photo.shape[-2:]:
+            return 1.0
+        low, rows = Enlarged(self.low, self.full), range(0, self.full[0], -(-self.full[0] // SAMPLES))
+        known = Enlarged(self.known, self.full)
+        full = sum(float(((photo[..., r : r + 1, :] - low.window(slice(r, r + 1)))
+                          * known.window(slice(r, r + 1))).abs().mean()) for r in rows) / len(rows)  # fmt: skip
+        return max(1.0, full / max(1e-6, float(((self.photo - self.low) * self.known).abs().mean())))
+
+    def continued(self, labels: "_Labels", gain: float) -> tuple[Tensor, Tensor, Tensor]:
+        """The fill without its finest band [1, 3, h, w], and for that band a factor and a limit [1, 1, h, w].
 
         The finest band is as strong as it is around the hole; of what is coarser, a share is copied near its edge.
         """
@@ -78,14 +92,14 @@ class _Small:
         bands = torch.cat([self.photo - self.low, self.low - coarse, self.low], dim=1) * self.known
         copied, weight = _shifted(bands, self.known, labels)
         fine, middle, source = copied.chunk(3, dim=1)
-        steady = steadied(bands[:, :3], fine * self.hole[:, None], self.hole, COARSE * self.sigma)
+        steady, wanted = steadied(bands[:, :3], fine * self.hole[:, None], self.hole, COARSE * self.sigma)
         near = (2 * gaussian_blur(self.known, COARSE * self.sigma)).clamp(0, 1)
         share = (INSIDE + (AT_EDGE - INSIDE) * near) * steady.clamp_max(1)
         low = gaussian_blur(torch.where(self.hole[:, None] > 0, self.guide, self.photo), self.sigma)
         unlike = gaussian_blur(source - low, 2 * self.sigma).square().mean(1, keepdim=True)
         strength = gain * torch.exp(-unlike / ALIKE**2) * (weight > 0.02)
         filled = torch.where(weight > 0.02, low + strength * share * middle, self.guide)
-        return filled, strength * steady
+        return filled, strength * steady, LIMIT * wanted
 
 
 def _shrunk(x: Tensor, size: tuple[int, int], weight: Tensor | None = None) -> Tensor:
@@ -102,15 +116,14 @@ def _shrunk(x: Tensor, size: tuple[int, int], weight: Tensor | None = None) -> T
 class _Labels:
     """The offsets that win somewhere in the hole, each with its place on the label canvas [1, 1, h', w']."""
 
-    def __init__(self, small: _Small, full: tuple[int, int], offsets: int):
+    def __init__(self, small: _Small, full: tuple[int, int], offsets: int, seed: int):
         self.full = tuple(full)
         scale = max(SCALE, -(-max(full) // LARGEST))
         size = tuple(max(8, round(side / scale)) for side in full)
         size = tuple(min(a, b) for a, b in zip(size, small.photo.shape[-2:], strict=True))
         canvas = Canvas(small.photo, small.hole, small.guide, size)
-        self.shifts, self.used = candidate_shifts(canvas, offsets), []
+        (self.shifts, winners), self.used = labelled(canvas, offsets, seed), []
         if self.shifts:
-            winners = choose(canvas, self.shifts).argmax(0)
             inside = resize(small.hole[:, None], winners.shape, mode="area") > 0
             near = F.max_pool2d(inside.float(), 3, 1, 1)  # a cell more, for the bilinear borders
             present = torch.unique(winners[inside[0, 0]]).tolist()
@@ -151,10 +164,13 @@ def _shifted(x: Tensor, known: Tensor, labels: _Labels) -> tuple[Tensor, Tensor]
     return total.div_(weights.clamp_min(1e-3)), weights
 
 
-def _with_fine(photo, hole, smooth, strength, low, labels) -> Tensor:
-    """The smooth fill plus `strength` times the shifted picture's finest band, at full size; the photo elsewhere."""
+def _with_fine(photo, hole, smooth, strength, limit, low, labels) -> Tensor:
+    """The smooth fill plus `strength` times the shifted picture's finest band, at full size; the photo elsewhere.
+
+    The band is cut at ± `limit`.
+    """
     size, out = photo.shape[-2:], photo.clone()
-    smooth, strength, low = (Enlarged(x, size) for x in (smooth, strength, low))
+    smooth, strength, limit, low = (Enlarged(x, size) for x in (smooth, strength, limit, low))
     pieces = list(labels.pieces(size))
     places = [torch.nonzero(hole[0].amax(axis))[:, 0] for axis in (1, 0)]
     top, bottom, left, right = *(int(p) for p in places[0][[0, -1]]), *(int(p) for p in places[1][[0, -1]])
@@ -176,7 +192,9 @@ def _with_fine(photo, hole, smooth, strength, low, labels) -> Tensor:
                      slice(part[1].start - left, part[1].stop - left))  # fmt: skip
             total[place].addcmul_(photo[(..., *taken)] - low.window(*taken), there)
             weights[place] += there
-        filled = smooth.window(rows, across) + strength.window(rows, across) * total / weights.clamp_min(1e-3)
+        most = limit.window(rows, across)
+        fine = torch.maximum(torch.minimum(total / weights.clamp_min(1e-3), most), -most)
+        filled = smooth.window(rows, across) + strength.window(rows, across) * fine
         inside = hole[:, None, rows, across] > 0
         out[..., rows, across] = torch.where(inside, filled.clamp(0, 1), out[..., rows, across])
     return out
@@ -187,8 +205,9 @@ def _overlap(a: slice, b: slice) -> slice | None:
     return slice(start, stop) if start < stop else None
 
 
-def steadied(fine: Tensor, copied: Tensor, hole: Tensor, sigma: float) -> Tensor:
-    """The factor [1, 1, h, w] that makes copied texture as strong as the membrane over the surroundings' strength."""
+def steadied(fine: Tensor, copied: Tensor, hole: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
+    """The strength of texture (mean absolute value) that the surroundings ask for in the hole, by a membrane, and the
+    factor that brings copied texture to it; the factor first, both [1, 1, h, w]."""
     size = tuple(max(8, -(-side // max(2, int(sigma / 2)))) for side in hole.shape[-2:])
     sigma = sigma * size[0] / hole.shape[-2]
     inside = resize(hole[:, None], size, mode="area")
@@ -200,4 +219,6 @@ def steadied(fine: Tensor, copied: Tensor, hole: Tensor, sigma: float) -> Tensor
 
     wanted = membrane(strength(fine, gaussian_blur(1 - inside, sigma)), (inside[:, 0] > 0).float())
     factor = wanted / strength(copied, gaussian_blur(inside, sigma)).clamp_min(1e-4)
-    return F.interpolate(factor.clamp(*STEADY), size=hole.shape[-2:], mode="bilinear", align_corners=False)
+    maps = torch.cat([factor.clamp(*STEADY), wanted], dim=1)
+    maps = F.interpolate(maps, size=hole.shape[-2:], mode="bilinear", align_corners=False)
+    return maps[:, :1], maps[:, 1:]

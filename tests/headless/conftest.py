@@ -101,7 +101,7 @@ def fake_pack(tmp_path, monkeypatch, node):
             "3": {"class_type": f"EditKit{name}", "inputs": inputs, "_meta": {"title": name}},
             "4": {
                 "class_type": "SaveImage",
-                "inputs": {"images": ["3", 0], "filename_prefix": "x"},
+                "inputs": {"images": ["3", 0], "filename_prefix": "some/x"},
                 "_meta": {"title": "result"},
             },
         }

@@ -244,7 +244,7 @@ def test_run_with_set(work, capsys):
 
 def test_run_finds_sample_pictures_from_any_folder(work):
     assert main(["run", str(shipped.WORKFLOWS / "tone.json"), "--out", "o"]) == 0
-    assert pixel("o/x_00001_.png") == [0, 255, 0]
+    assert pixel("o/some/x_00001_.png") == [0, 255, 0]
 
 
 def test_run_looks_in_further_folders(work):
@@ -260,7 +260,7 @@ def test_run_reports_what_could_not_be_made_and_keeps_the_rest(work, capsys):
     prompt["9"] = {"class_type": "SaveImage", "inputs": {"filename_prefix": "y"}}
     (work / "w.json").write_text(json.dumps(prompt))
     assert main(["run", "w.json", "--out", "o"]) == 1
-    assert names(work / "o") == ["x_00001_.png"]
+    assert names(work / "o" / "some") == ["x_00001_.png"]
     assert "Node 9 (SaveImage): the input 'images' is missing" in capsys.readouterr().err
 
 

@@ -80,3 +80,25 @@ def test_strength_outside_0_to_1_is_refused():
     assert float(masks.strength(torch.ones(1, 2, 2), 0.25).max()) == 0.25
     with pytest.raises(EditError, match="1.5"):
         masks.strength(torch.ones(1, 2, 2), 1.5)
+
+
+def test_objects_far_apart_are_separated_and_neighbours_stay_together():
+    mask = torch.zeros(1, 400, 600)
+    mask[:, 20:60, 20:60] = 1
+    mask[:, 30:50, 80:100] = 0.5  # beside the first
+    mask[:, 300:360, 500:560] = 1
+    parts = masks.separate(mask, context=2.0)
+    assert len(parts) == 2 and torch.equal(sum(parts), mask)
+    assert float(parts[0][:, :, 300:].sum()) == 0 and float(parts[1][:, :200].sum()) == 0
+    assert float(parts[0][:, 30:50, 80:100].mean()) == 0.5
+
+
+def test_one_object_and_scribbles_stay_one_mask():
+    ring = torch.zeros(1, 200, 200)
+    ring[:, 20:180, 20:180] = 1
+    ring[:, 40:160, 40:160] = 0
+    ring[:, 95:105, 95:105] = 1  # inside the ring's box
+    assert len(masks.separate(ring, context=2.0)) == 1
+    dots = torch.zeros(1, 1000, 1000)
+    dots[:, ::90, ::90] = 1
+    assert len(masks.separate(dots, context=2.0)) == 1

@@ -67,8 +67,8 @@ class AutoencoderStage(Stage):
 
     def forward(self, role: str, image: Tensor) -> dict[str, Tensor]:
         z = self.autoencoder.encode(image)
-        half = len(z) // 2
-        noisy = torch.cat([z[:half] + 0.05 * torch.randn_like(z[:half]), z[half:]])
+        half, spread = len(z) // 2, z.detach().std((0, 2, 3), keepdim=True)
+        noisy = torch.cat([z[:half] + 0.05 * spread * torch.randn_like(z[:half]), z[half:]])
         out = self.autoencoder.decode(noisy)
         return {"loss": reconstruction_loss(out.float(), image)}
 
@@ -77,14 +77,17 @@ class AutoencoderStage(Stage):
         out = [self.autoencoder.decode(self.autoencoder.encode(x.to(device))) for x in self.held.split(8)]
         self.last = torch.cat(out).float().clamp(0, 1).cpu()
         value = psnr(self.last, self.held).mean().item()
-        return {"psnr": value, "score": -value}
+        return {"psnr": value, "loss": reconstruction_loss(self.last, self.held).item(), "score": -value}
 
     def sheet(self):
         return grid([self.held[:6], self.last[:6]])
 
 
 class DecoderStage(AutoencoderStage):
-    """The light decoder for the frozen encoder (paper, section 3.1, after MobileDiffusion)."""
+    """The light decoder for the frozen encoder (paper, section 3.1, after MobileDiffusion).
+
+    The encoder changes no more from here on, so the statistics that whiten its latents are measured first.
+    """
 
     name = "decoder"
 
@@ -94,6 +97,7 @@ class DecoderStage(AutoencoderStage):
         self.full = Autoencoder(config.latent_channels, config.encoder, config.decoder)
         store.load_part("autoencoder", self.full)
         self.full.requires_grad_(False)
+        measure_latents(self.full, torch.from_numpy(crops(sources.photos, np.random.default_rng(3), 64, 128)))
         self.autoencoder = Autoencoder(config.latent_channels, config.encoder, config.light_decoder)
         self.autoencoder.encoder.load_state_dict(self.full.encoder.state_dict())
         self.autoencoder.encoder.requires_grad_(False)

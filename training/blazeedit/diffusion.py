@@ -24,22 +24,29 @@ from .store import Store
 SHARES = {"remove": 0.16, "outpaint": 0.14, "tone": 0.24, "relight": 0.38, "sticker": 0.08}
 HOLE_WEIGHT, REST_WEIGHT = 3.7, 0.7  # x0-prediction: the hole is what reaches the user, the rest is pasted
 BOLD = 8.0  # weight of the squared error where the whole picture is edited
+WHOLE_WEIGHT = 0.4  # of such a task's loss, which would drown that of the holes
 VISIBLE = 0.03  # a pixel that an edit changes by more counts as changed
 HOLE_SHARE = (0.08, 0.28)  # of the crop around a hole: at inference it is about a quarter
 MIXED_GUESS = 0.3  # share of tone and relight pairs with the other's first guess: τ alone must tell the task
 # share of tone and relight pairs with another task's τ: that task finds nothing to do, y = x
-WRONG_TAU = 0.25
+WRONG_TAU = 0.4
 
 
 class DiffusionStage(Stage):
     """What pretraining, finetuning and distillation share: frozen codec, trained f_θ and denoiser."""
 
+    held_count, held_size = 24, 128
+
     def __init__(self, config: BlazeEditConfig, sources: Sources, store: Store):
         super().__init__()
         self.sources = sources
         light = store.has("light")  # both decoders share the encoder, which is all that the loss needs
+        if (
+            not config.guess
+        ):  # the paper's model is some twenty times dearer per picture, and sees larger ones
+            self.held_count, self.held_size = 6, 256
         self.model = BlazeEdit(config, light=light)
-        self.model.gain_head = self.model.tone_head = None
+        self.model.shadow_head = self.model.relight_head = None
         store.load_part("light" if light else "autoencoder", self.model.autoencoder)
         self.model.autoencoder.requires_grad_(False)
         for part in ("condition", "denoiser"):
@@ -89,8 +96,8 @@ class DiffusionStage(Stage):
 def x0_loss(error: Tensor, mask: Tensor, std: Tensor, changed: Tensor | None = None) -> Tensor:
     """Charbonnier of the error in unwhitened latents, the hole weighing 3.7 and the rest 0.7, plus a square term.
 
-    error: [b, c, h, w] in whitened latents, mask and changed: [b, 8h, 8w]. An all-white mask weighs one everywhere and
-    three where the edit changes something, and its square term is large: a plain L1 turns timid where the network
+    error: [b, c, h, w] in whitened latents, mask and changed: [b, 8h, 8w]. An all-white mask weighs three times
+    as much where the edit changes something, and its square term is large: a plain L1 turns timid where the network
     doubts whether a dark place is a shadow.
     """
     size, unwhitened = error.shape[-2:], error * std[None, :, None, None]
@@ -101,7 +108,9 @@ def x0_loss(error: Tensor, mask: Tensor, std: Tensor, changed: Tensor | None = N
         if changed is None
         else 1 + 2 * F.adaptive_avg_pool2d(changed[:, None].float(), size)
     )
-    weight = (1 - partial) * whole + partial * (REST_WEIGHT + (HOLE_WEIGHT - REST_WEIGHT) * cells)
+    weight = (1 - partial) * WHOLE_WEIGHT * whole + partial * (
+        REST_WEIGHT + (HOLE_WEIGHT - REST_WEIGHT) * cells
+    )
     bold = (1 - partial) * BOLD * unwhitened.square() + partial * 0.1 * error.square()
     return (weight * (charbonnier(unwhitened) + bold)).mean()
 
@@ -114,7 +123,7 @@ class PretrainStage(DiffusionStage):
     def __init__(self, config, sources, store):
         super().__init__(config, sources, store)
         rng = np.random.default_rng(7)
-        self.held = self.make(rng, 32, 128, sources.held)
+        self.held = self.make(rng, self.held_count, self.held_size, sources.held)
 
     def make(self, rng, count, size, bank):
         y = torch.from_numpy(crops(bank, rng, count, size))
@@ -153,14 +162,15 @@ class FinetuneStage(DiffusionStage):
     def __init__(self, config, sources, store, *, shares=None):
         super().__init__(config, sources, store)
         self.shares = shares or SHARES
-        self.triplets = sources.triplets(tone_identity=0.1, relight_identity=0.2, removal_share=HOLE_SHARE)
+        self.triplets = sources.triplets(tone_identity=0.25, relight_identity=0.25, removal_share=HOLE_SHARE)
         self.hold(sources.held_triplets(removal_share=HOLE_SHARE))
 
-    def hold(self, source, count: int = 24) -> None:
+    def hold(self, source, count: int | None = None) -> None:
         """Draws the validation batches once."""
         self.taus = {name: task(name, self.model.config.extra_tasks).tau for name in self.shares}
         rng = np.random.default_rng(8)
-        self.held = {name: self.task_batch(name, rng, count, 128, source, mixed=0.0) for name in self.shares}
+        count, size = count or self.held_count, self.held_size
+        self.held = {name: self.task_batch(name, rng, count, size, source, mixed=0.0) for name in self.shares}
 
     def task_batch(self, name, rng, count, size, source, mixed=MIXED_GUESS):
         x, mask, y = source.batch(name, count, rng, size)
@@ -176,16 +186,9 @@ class FinetuneStage(DiffusionStage):
 
     def with_wrong_taus(self, name, rng, x, mask, y, guess):
         """Some of the pairs with another task's τ, and their own x as the target."""
-        others = {other: tau for other, tau in self.taus.items() if other != name} or self.taus
-        nearest = {"tone": "relight", "relight": "tone"}[
-            name
-        ]  # the one it is taken for: drawn half of the time
-        weights = np.array([len(others) - 1.0 if other == nearest else 1.0 for other in others])
+        others = [tau for other, tau in self.taus.items() if other != name] or [self.taus[name]]
         wrong = torch.from_numpy(rng.random(len(x)) < WRONG_TAU)
-        taus = np.array(list(others.values()), np.float32)
-        drawn = torch.from_numpy(
-            rng.choice(taus, len(x), p=(weights / weights.sum()) if weights.sum() else None)
-        )
+        drawn = torch.from_numpy(rng.choice(others, len(x)).astype(np.float32))
         tau = torch.where(wrong, drawn, torch.full_like(drawn, self.taus[name]))
         return x, mask, torch.where(wrong[:, None, None, None], x, y), tau, guess
 

@@ -9,8 +9,8 @@ from ...models.errors import EditError
 from .store import Store
 
 PARTS = {
-    "light": "autoencoder", "condition": "condition", "denoiser": "denoiser", "gain_head": "gain_head",
-    "tone_head": "tone_head",
+    "light": "autoencoder", "condition": "condition", "denoiser": "denoiser",
+    "shadow_head": "shadow_head", "relight_head": "relight_head",
 }  # fmt: skip
 
 

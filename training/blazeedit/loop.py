@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from .store import Store
 
+FIRST_VALIDATION = 20  # steps: what later ones are compared with
+
 
 @dataclass
 class Options:
@@ -172,7 +174,7 @@ class _Run:
                 if self.step % 20 == 0 or self.step <= 1:
                     self._log({"step": self.step, "seconds": round(time.monotonic() - start, 1), **losses})
                     bar.set_postfix({k: f"{v:.4f}" for k, v in losses.items()})
-                if time.monotonic() - validated > 60 * o.validate_every:
+                if time.monotonic() - validated > 60 * o.validate_every or self.step == FIRST_VALIDATION:
                     self._validate()
                     validated = time.monotonic()
                 if time.monotonic() - saved > 60 * o.save_every:

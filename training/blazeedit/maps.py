@@ -1,14 +1,11 @@
-"""Stages `gain` (shadows of removed objects, relighting) and `tone`: the heads whose result is delivered as a map."""
+"""Stages `shadow` (shadows of removed objects) and `relight`: the heads whose result is delivered as a gain map."""
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ...models.blazeedit.config import BlazeEditConfig
-from ...models.blazeedit.delivery import apply_colour_map
-from ...models.blazeedit.first_guess import TONE_LIMIT, first_guess
-from ...models.blazeedit.guess import luminance_stretch
-from ...models.blazeedit.heads import GainHead, ToneHead
+from ...models.blazeedit.heads import GainHead
 from ...models.blazeedit.tasks import TASKS
 from ...models.image import linear_to_srgb, srgb_to_linear
 from .codec import psnr
@@ -17,8 +14,8 @@ from .sheets import grid
 from .sources import Sources
 from .store import Store
 
-REMOVAL_SHARE = 0.6
 SHADOW = 0.03  # a pixel that an edit changes by more belongs to the shadow (study, section 7.4)
+MSE = 15.0  # a plain L1 turns timid with training: it takes the median of "shadow" and "dark ground"
 
 
 def charbonnier(error: Tensor, epsilon: float = 1e-3) -> Tensor:
@@ -27,131 +24,106 @@ def charbonnier(error: Tensor, epsilon: float = 1e-3) -> Tensor:
 
 
 class GainStage(Stage):
-    """One gain-map network for both tasks, told apart by τ.
+    """One gain-map network on one task, at the head's own small size."""
 
-    For removal the shadow region weighs 16 times and the rest of the picture 3 times as much: a balanced L1 turns
-    timid with training, and what is no shadow must not move. A removed shadow only ever gets lighter, so negative
-    gains are cut. 35 % of the relight pairs are already good pictures: naturally dark places are left alone.
-    """
+    task: str
+    identity: dict[str, float] = {}
+    changed_weight, rest_weight = 1.0, 1.0
 
-    name = "gain"
-
-    def __init__(
-        self, config: BlazeEditConfig, sources: Sources, store: Store, *, shadow_weight=16.0, mse=15.0
-    ):
+    def __init__(self, config: BlazeEditConfig, sources: Sources, store: Store):
         super().__init__()
-        self.triplets = sources.triplets(relight_identity=0.35)
-        self.shadow_weight, self.mse = shadow_weight, mse
-        self.gain_head = GainHead(config.gain_head)
-        store.load_part("gain_head", self.gain_head)
-        held = sources.held_triplets()
-        rng = np.random.default_rng(5)
-        self.held = {task: held.batch(task, 40, rng, config.gain_size) for task in ("remove", "relight")}
+        self.triplets = sources.triplets(**self.identity)
+        self.head = GainHead(config.gain_head)
+        self.tau = TASKS[self.task].tau
+        self.begin(store)
+        self.held = sources.held_triplets().batch(self.task, 60, np.random.default_rng(5), config.gain_size)
+
+    def begin(self, store: Store) -> None:
+        store.load_part(self.part, self.head)
+
+    @property
+    def part(self) -> str:
+        return f"{self.name}_head"
 
     def parts(self):
-        return {"gain_head": self.gain_head}
+        return {self.part: self.head}
 
     def batch(self, rng, count, size):
-        half = round(REMOVAL_SHARE * count)
-        parts = [
-            self.triplets.batch(t, n, rng, size) for t, n in (("remove", half), ("relight", count - half))
-        ]
-        tau = torch.tensor([TASKS["remove"].tau] * half + [TASKS["relight"].tau] * (count - half))
-        return (*(torch.cat(pair) for pair in zip(*parts, strict=True)), tau)
+        return self.triplets.batch(self.task, count, rng, size)
 
-    def apply(self, x: Tensor, mask: Tensor, tau: Tensor) -> Tensor:
-        log_gain = self.gain_head(x, mask * tau[:, None, None]).float()
-        removal = (tau == TASKS["remove"].tau)[:, None, None, None]
-        log_gain = torch.where(removal, log_gain.clamp_min(0), log_gain)
-        return linear_to_srgb((srgb_to_linear(x) * log_gain.exp()).clamp(0, 1))
+    def log_gain(self, x: Tensor, mask: Tensor) -> Tensor:
+        return self.head(x, mask * self.tau).float()
 
-    def forward(self, role: str, x: Tensor, mask: Tensor, y: Tensor, tau: Tensor) -> dict[str, Tensor]:
-        error = self.apply(x, mask, tau) - y
-        removal = (tau == TASKS["remove"].tau).float()[:, None, None]
-        counted = 1 - removal * mask  # the hole itself is filled by others
-        shadow = ((x - y).abs().amax(1) > SHADOW).float()
-        inside = self.shadow_weight * removal + 3 * (1 - removal)
-        weight = (counted * (shadow * inside + (1 - shadow) * (1 + 2 * removal)))[:, None]
-        loss = (weight * (charbonnier(error) + self.mse * error.square())).mean()
-        return {"loss": loss}
+    def apply(self, x: Tensor, mask: Tensor) -> Tensor:
+        return linear_to_srgb((srgb_to_linear(x) * self.log_gain(x, mask).exp()).clamp(0, 1))
+
+    def counted(self, mask: Tensor) -> Tensor:
+        """[b, h, w]: where the result reaches the user."""
+        return torch.ones_like(mask)
+
+    def forward(self, role: str, x: Tensor, mask: Tensor, y: Tensor) -> dict[str, Tensor]:
+        error = self.apply(x, mask) - y
+        changed = ((x - y).abs().amax(1) > SHADOW).float()
+        weight = self.counted(mask) * (changed * self.changed_weight + (1 - changed) * self.rest_weight)
+        return {"loss": (weight[:, None] * (charbonnier(error) + MSE * error.square())).mean()}
 
     def validate(self):
-        device = next(self.gain_head.parameters()).device
-        out, self.last = {}, []
-        for task, (x, mask, y) in self.held.items():
-            tau = torch.full((len(x),), TASKS[task].tau, device=device)
-            result = self.apply(x.to(device), mask.to(device), tau).float().cpu()
-            region = (
-                ((x - y).abs().amax(1) > SHADOW) * (1 - mask) if task == "remove" else torch.ones_like(mask)
-            )
-            has = region.sum((1, 2)) > 40
-            out[task] = (region_psnr(result, y, region) - region_psnr(x, y, region))[has].mean().item()
-            self.last += [
-                x[:8],
-                torch.where(mask[:8, None] * (task == "remove") > 0, y[:8], result[:8]),
-                y[:8],
-            ]
-        good = self.held["relight"][2].to(device)
-        kept = self.apply(
-            good, torch.ones_like(good[:, 0]), torch.full((len(good),), TASKS["relight"].tau, device=device)
-        )
-        out["kept"] = psnr(kept, good).mean().item()
-        return {**out, "score": -(out["remove"] + out["relight"])}
+        x, mask, y = (t.to(next(self.head.parameters()).device) for t in self.held)
+        result = self.apply(x, mask).float()
+        counted, changed = self.counted(mask), ((x - y).abs().amax(1) > SHADOW).float()
+        if self.task == "relight":
+            changed = torch.ones_like(changed)
+        has = (changed * counted).sum((1, 2)) > 40
+        gained = region_psnr(result, y, changed * counted) - region_psnr(x, y, changed * counted)
+        self.last = [t[:8].cpu() for t in (x, torch.where(counted[:, None] > 0, result, y), y)]
+        out = {"gained": gained[has].mean().item(), "kept": self.kept(x, mask, y, result)}
+        return {**out, "score": -out["gained"]}
+
+    def kept(self, x: Tensor, mask: Tensor, y: Tensor, result: Tensor) -> float:
+        """PSNR in dB of what is not to change."""
+        raise NotImplementedError
 
     def sheet(self):
         return grid(self.last)
+
+
+class ShadowStage(GainStage):
+    """The shadow of the object in the mask. It starts from the relight head, which already knows shadows.
+
+    The shadow weighs 16 times and the rest of the picture twice as much: what is no shadow must not move. A lifted
+    shadow only ever gets lighter, so negative gains are cut; the hole itself is filled by others.
+    """
+
+    name, task = "shadow", "remove"
+    changed_weight, rest_weight = 16.0, 2.0
+
+    def begin(self, store):
+        if not store.load_part(self.part, self.head):
+            store.load_part("relight_head", self.head)
+
+    def log_gain(self, x, mask):
+        return super().log_gain(x, mask).clamp_min(0)
+
+    def counted(self, mask):
+        return 1 - mask
+
+    def kept(self, x, mask, y, result):
+        rest = ((x - y).abs().amax(1) <= SHADOW).float() * (1 - mask)
+        return region_psnr(result, y, rest).mean().item()
+
+
+class RelightStage(GainStage):
+    """Every shadow and cast of light. 35 % of the pairs are already good: naturally dark places are left alone."""
+
+    name, task = "relight", "relight"
+    identity = {"relight_identity": 0.35}
+    changed_weight = 3.0
+
+    def kept(self, x, mask, y, result):
+        return psnr(self.apply(y, mask), y).mean().item()
 
 
 def region_psnr(a: Tensor, b: Tensor, region: Tensor) -> Tensor:
     """Per-image PSNR in dB within a region [b, h, w] of 0 and 1."""
     error = ((a - b).square().mean(1) * region).sum((1, 2)) / region.sum((1, 2)).clamp_min(1)
     return -10 * torch.log10(error.clamp_min(1e-10))
-
-
-def tone_out(head: ToneHead, x: Tensor, *, scale: float = 1.0, dropout: float = 0.0) -> Tensor:
-    """The thumbnail as the tone head would deliver it: x + w (stretch - x), then the residual quadratic map."""
-    stretched = luminance_stretch(x, TONE_LIMIT)
-    blend, residual = head(x, stretched, dropout)
-    base = x + scale * blend.float()[:, :, None, None] * (stretched - x)
-    return base + apply_colour_map(base, scale * residual.float())
-
-
-class ToneStage(Stage):
-    """The tone head on 64-px thumbnails. Photographs are memorised in minutes: the best on held-back ones is kept."""
-
-    name = "tone"
-
-    def __init__(self, config: BlazeEditConfig, sources: Sources, store: Store):
-        super().__init__()
-        self.triplets = sources.triplets(tone_identity=0.30)
-        self.tone_head = ToneHead(config.tone_channels)
-        store.load_part("tone_head", self.tone_head)
-        rng = np.random.default_rng(6)
-        self.held = sources.held_triplets().batch("tone", 200, rng, 64)
-
-    def parts(self):
-        return {"tone_head": self.tone_head}
-
-    def batch(self, rng, count, size):
-        x, _, y = self.triplets.batch("tone", count, rng, 64)
-        return x, y
-
-    def forward(self, role: str, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        error = tone_out(self.tone_head, x, dropout=0.3) - y
-        return {"loss": charbonnier(error).mean() + 4 * error.square().mean()}
-
-    def validate(self):
-        x, _, y = (t.to(next(self.tone_head.parameters()).device) for t in self.held)
-        self.last = [x[:8].cpu(), tone_out(self.tone_head, x, scale=0.85)[:8].cpu(), y[:8].cpu()]
-        value = psnr(tone_out(self.tone_head, x, scale=0.85).clamp(0, 1), y)
-        kept = psnr(tone_out(self.tone_head, y, scale=0.85).clamp(0, 1), y)
-        base = psnr(first_guess("tone", x, torch.ones_like(x[:, 0])).clamp(0, 1), y)
-        out = {
-            "psnr": value.mean().item(),
-            "over_guess": (value - base).mean().item(),
-            "kept": kept.mean().item(),
-        }
-        return {**out, "score": -out["psnr"] - 0.2 * min(out["kept"], 28.0)}
-
-    def sheet(self):
-        return grid(self.last)

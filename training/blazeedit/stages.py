@@ -15,18 +15,10 @@ DEFAULTS = {
     "autoencoder": {"batch": 16, "size": 128, "lr": 1e-3, "ema": 0.998},
     "decoder": {"batch": 16, "size": 128, "lr": 1e-3, "ema": 0.998},
     "pretrain": {"batch": 32, "size": 128, "lr": 6e-4, "ema": 0.999},
-    "finetune": {"batch": 32, "size": 128, "lr": 6e-4, "ema": 0.999},
-    "distill": {"batch": 16, "size": 128, "lr": 1e-4, "ema": 0.998},
-    "gain": {"batch": 24, "size": 96, "lr": 6e-4, "ema": 0.998},
-    "tone": {
-        "batch": 64,
-        "size": 64,
-        "lr": 3e-4,
-        "ema": 0.99,
-        "weight_decay": 0.3,
-        "keep_best": True,
-        "validate_every": 0.25,
-    },
+    "finetune": {"batch": 32, "size": 128, "lr": 6e-4, "ema": 0.998},
+    "distill": {"batch": 16, "size": 128, "lr": 1e-4, "ema": 0.99, "keep_best": True, "validate_every": 1.5},
+    "relight": {"batch": 24, "size": 96, "lr": 6e-4, "ema": 0.998},
+    "shadow": {"batch": 24, "size": 96, "lr": 6e-4, "ema": 0.998},
 }
 
 
@@ -48,7 +40,8 @@ def run(arguments: argparse.Namespace) -> dict:
 
 def options(arguments: argparse.Namespace) -> Options:
     """The stage's defaults with what the command line says on top."""
-    chosen = {k: getattr(arguments, k) for k in ("batch", "size", "lr") if getattr(arguments, k) is not None}
+    own = ("batch", "size", "lr", "validate_every")
+    chosen = {k: getattr(arguments, k) for k in own if getattr(arguments, k) is not None}
     common = {k: getattr(arguments, k) for k in ("minutes", "steps", "decay", "precision", "seed")}
     return Options(**{**DEFAULTS[arguments.stage], **chosen, **common})
 
@@ -94,6 +87,6 @@ def _class(name: str):
 
     return {
         "autoencoder": codec.AutoencoderStage, "decoder": codec.DecoderStage, "pretrain": diffusion.PretrainStage,
-        "finetune": diffusion.FinetuneStage, "distill": distill.DistillStage, "gain": maps.GainStage,
-        "tone": maps.ToneStage,
+        "finetune": diffusion.FinetuneStage, "distill": distill.DistillStage, "relight": maps.RelightStage,
+        "shadow": maps.ShadowStage,
     }[name]  # fmt: skip

@@ -1,6 +1,6 @@
 import torch
 
-from editkit.models.blazeedit import maps
+from editkit.models.blazeedit import delivering, maps
 from editkit.models.region import Crop
 
 
@@ -17,8 +17,18 @@ def test_white_stays_white_and_middle_tones_keep_their_map():
     image = torch.tensor([1.0, 0.5]).view(1, 1, 1, 2).expand(1, 3, 1, 2)
     white = torch.full((1, 3, 1, 1), 0.8)  # the map darkens pure white to 0.8
     lift = maps.highlights(image, white)
-    assert torch.allclose(lift[..., 0], torch.full((1, 3, 1), 0.2)) and float(lift[..., 1].max()) < 1e-4
+    assert torch.allclose(lift[..., 0], torch.full((1, 3, 1), 0.2)) and float(lift[..., 1].max()) < 1 / 255
     assert float(maps.highlights(image, torch.full((1, 3, 1, 1), 1.2)).abs().max()) == 0
+
+
+def test_a_map_that_greys_white_is_weakened_and_a_milder_one_is_not():
+    image = torch.linspace(0, 0.8, 5).view(1, 1, 1, 5).expand(1, 3, 1, 5)
+    for scale, share in ((0.6, maps.WHITE_DROP / 0.4), (0.95, 1.0)):
+        darker = torch.zeros(1, 10, 3)
+        darker[0, 1:4] = scale * torch.eye(3)  # every colour times `scale`
+        out = delivering._recoloured(image, darker)
+        expected = image + share * (scale * image + (1 - scale) * image**maps.HIGHLIGHTS - image)
+        assert torch.allclose(out, expected, atol=1e-5)
 
 
 def test_a_gain_fades_before_the_crop_ends_but_not_at_the_picture_s_own_border():

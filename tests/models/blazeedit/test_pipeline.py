@@ -159,3 +159,35 @@ def test_another_tau_changes_nothing_but_the_network_s_answer():
         pipeline.swap(MODEL, image, None, "tone", 0.6),
     )
     assert right.shape == wrong.shape == image.shape and not torch.equal(right, wrong)
+
+
+def test_two_distant_objects_are_removed_on_canvases_of_their_own():
+    image = torch.rand(1, 3, 320, 480, generator=torch.Generator().manual_seed(3))
+    mask = torch.zeros(1, 320, 480)
+    mask[:, 20:50, 20:50] = 1
+    mask[:, 260:290, 420:450] = 1
+    seen = []
+    report = lambda i, n: seen.append((i, n))  # noqa: E731
+    both = pipeline.remove(MODEL, image, mask, shadow=False, steps=2, callback=report)
+    first = pipeline.remove(MODEL, image, mask * (torch.arange(480) < 200), shadow=False, steps=2)
+    assert torch.equal(both.image[..., :200], first.image[..., :200])
+    assert torch.equal(both.image[:, :, both.changed[0] == 0], image[:, :, both.changed[0] == 0])
+    assert bool((both.changed[mask > 0] == 1).all())
+    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_what_the_codec_loses_never_reaches_the_picture():
+    """A network that changes nothing delivers the first guess itself, whatever codec both went through."""
+    image = torch.rand(1, 3, 120, 160, generator=torch.Generator().manual_seed(4))
+    mask = torch.zeros(1, 120, 160)
+    mask[:, 50:70, 60:100] = 1
+    results = []
+    for seed in (1, 2):
+        model = tiny_model(seed)
+        torch.nn.init.zeros_(model.denoiser.out.weight)
+        torch.nn.init.zeros_(model.denoiser.out.bias)
+        results.append(pipeline.remove(model, image, mask, shadow=False, texture=False).image)
+    assert torch.allclose(*results, atol=1e-5)
+    assert float((results[0] - image)[..., 50:70, 60:100].abs().mean()) > 0.05
+    changing = pipeline.remove(MODEL, image, mask, shadow=False, texture=False).image
+    assert float((changing - results[0]).abs().max()) > 0.01

@@ -86,3 +86,22 @@ def test_a_thin_hole_that_leaves_no_whole_cell_unknown_is_filled():
     hole[:, :, 397:] = 1
     filled = coherent_copy(photo, hole, torch.full_like(photo, 0.5), sigma=16.0)
     assert bool(filled.isfinite().all()) and torch.equal(filled[..., :397], photo[..., :397])
+
+
+def test_every_part_of_a_long_strip_is_textured():
+    """Three stretches of ground along the strip, the middle one next to something else: no offset explains them all."""
+    torch.manual_seed(0)
+    ground = torch.full((1, 1, 480, 200), 0.7)
+    ground[:, :, 160:320] = 0.4
+    photo = (ground + 0.1 * torch.randn(1, 1, 480, 200)).expand(1, 3, -1, -1).clone()
+    photo[:, :, 200:280, 60:130] = torch.tensor([0.9, 0.1, 0.1])[:, None, None]  # a red thing at the border
+    guide = ground.expand(1, 3, -1, -1).clone()
+    hole = torch.zeros(1, 480, 200)
+    hole[:, :, 130:] = 1
+    filled = coherent_copy(photo, hole, guide, sigma=2.0, gain=1.0)
+    for rows in (slice(10, 150), slice(170, 310), slice(330, 470)):
+        strength = (filled - guide)[:, :, rows, 140:].abs().mean(1)
+        assert float(strength.mean()) > 0.03
+        assert (
+            float((strength.unfold(1, 20, 20).unfold(2, 20, 20).mean((-1, -2)) > 0.015).float().mean()) > 0.9
+        )
