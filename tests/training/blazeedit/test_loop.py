@@ -61,6 +61,8 @@ def test_a_run_goes_on_where_it_stopped(tmp_path):
     moved = int(next(iter(second["optimizers"]["main"]["state"].values()))["step"])
     assert moved == 60  # the optimiser's own count went on too
     assert [row["step"] for row in log(store) if "loss" in row] == [1, 20, 40, 60]
+    # an early measure to compare with, and one at the end of each run
+    assert [row["step"] for row in log(store) if "validation_score" in row] == [20, 40, 60]
 
 
 def test_minutes_end_a_run(tmp_path):
@@ -86,7 +88,7 @@ def test_keep_best_keeps_the_best(tmp_path):
     loop.run(Line(score=[0.5]), store, options(steps=5, keep_best=True))
     best = Line()
     store.load_part("net", best.net)
-    loop.run(Line(score=[0.9]), store, options(steps=50, keep_best=True))
+    loop.run(Line(score=[0.9, 0.9]), store, options(steps=50, keep_best=True))
     after = Line()
     store.load_part("net", after.net)
     assert torch.equal(best.net.weight, after.net.weight)
