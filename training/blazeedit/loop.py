@@ -58,6 +58,10 @@ class Stage(nn.Module):
     def validate(self) -> dict[str, float]:
         return {}
 
+    def to_keep(self) -> dict[str, dict[str, Tensor]]:
+        """What keep_best saves of each part after validate(), while the averages are live."""
+        return {name: module.state_dict() for name, module in self.parts().items()}
+
     def sheet(self) -> np.ndarray | None:
         """A picture [h, w, 3] uint8 of samples, or None."""
         return None
@@ -234,8 +238,8 @@ class _Run:
         sign = 1 if self.stage.better == "lower" else -1
         if self.best is None or sign * score < sign * self.best:
             self.best = score
-            for name, module in self.stage.parts().items():  # the averages are live here
-                self.store.save_part(name, module.state_dict())
+            for name, state in self.stage.to_keep().items():
+                self.store.save_part(name, state)
 
     def _save(self) -> None:
         if not self.main:

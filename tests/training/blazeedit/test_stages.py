@@ -144,3 +144,24 @@ def test_a_student_that_tiles_or_loses_too_much_is_never_kept():
         gated(stage, {**good, "remove_2": -0.2}) == {}
         and gated(stage, {**good, "outpaint_2_lattice": 1.4}) == {}
     )
+
+
+def test_a_student_that_goes_too_far_ships_part_of_its_way(tiny, photos, tmp_path, monkeypatch):
+    bank = sources.open_sources([str(photos)], None)
+    stage = distill.DistillStage(CONFIG, bank, Store(tmp_path, "tiny"))
+    teacher = stage.teacher[1].stem.weight.clone()
+    with torch.no_grad():
+        stage.model.denoiser.stem.weight += 1.0
+
+    def measured():
+        way = float((stage.model.denoiser.stem.weight - teacher).mean())
+        fill = {"_1": 0.0, "_2": -0.5 * way - 0.01, "_2_lattice": 1.0, "_2_gradient_ratio": way}
+        return {f"{name}{k}": v for name in distill.FILLS for k, v in fill.items()}
+
+    monkeypatch.setattr(stage, "measured", measured)
+    out = stage.validate()
+    assert out["way"] == 0.45 and out["score"] == pytest.approx(-0.45)
+    assert out["remove_2"] == pytest.approx(-0.51) and out["mixed_remove_2"] == pytest.approx(-0.235)
+    kept = stage.to_keep()["distilled_denoiser"]["stem.weight"]
+    assert torch.allclose(kept, teacher + 0.45, atol=1e-5)
+    assert torch.allclose(stage.model.denoiser.stem.weight, teacher + 1.0, atol=1e-5)
