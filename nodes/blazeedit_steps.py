@@ -123,7 +123,7 @@ class BlazeEditSampler:
                 "model": MODEL_INPUT,
                 "conditioning": CONDITIONING_INPUT,
                 "steps": ("INT", {"default": 0, "min": 0, "max": 50,
-                                  "tooltip": "0: the task's own number (2 for remove and outpaint, else 1)."}),
+                                  "tooltip": "0: the task's own number, 1 with the shipped weights."}),
                 "seed": SEED_INPUT,
             }
         }  # fmt: skip
