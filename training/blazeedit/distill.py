@@ -183,6 +183,7 @@ class DistillStage(FinetuneStage):
         for (name, module), teacher in zip(self.parts().items(), self.teacher, strict=True):
             pairs = zip(teacher.state_dict().items(), student[name].values(), strict=True)
             module.load_state_dict({key: old.lerp(new, way) for (key, old), new in pairs})
+        torch.clear_autocast_cache()  # it holds the weights as they were
 
     def to_keep(self):
         return self.kept
