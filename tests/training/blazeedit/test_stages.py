@@ -160,10 +160,10 @@ def test_a_student_that_goes_too_far_ships_part_of_its_way(tiny, photos, tmp_pat
 
     monkeypatch.setattr(stage, "measured", measured)
     out = stage.validate()
-    assert out["way"] == 0.45 and out["score"] == pytest.approx(-0.45)
-    assert out["remove_2"] == pytest.approx(-0.51) and out["mixed_remove_2"] == pytest.approx(-0.235)
+    assert out["way"] == 0.5 and out["score"] == pytest.approx(-0.5)
+    assert out["remove_2"] == pytest.approx(-0.51) and out["mixed_remove_2"] == pytest.approx(-0.26)
     kept = stage.to_keep()["distilled_denoiser"]["stem.weight"]
-    assert torch.allclose(kept, teacher + 0.45, atol=1e-5)
+    assert torch.allclose(kept, teacher + 0.5, atol=1e-5)
     assert torch.allclose(stage.model.denoiser.stem.weight, teacher + 1.0, atol=1e-5)
 
 
