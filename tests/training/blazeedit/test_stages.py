@@ -168,7 +168,7 @@ def test_a_student_that_goes_too_far_ships_part_of_its_way(tiny, photos, tmp_pat
 
 
 def test_mixing_reaches_what_autocast_computes_with(tiny, photos, tmp_path):
-    """Autocast keeps casted weights for as long as its context lasts; a mixture measured there must not be the old one."""
+    """Autocast keeps casted weights while its context lasts; a mixture measured there must not be the old one."""
     stage = distill.DistillStage(CONFIG, sources.open_sources([str(photos)], None), Store(tmp_path, "tiny"))
     with torch.no_grad():
         for parameter in stage.teacher[1].parameters():
