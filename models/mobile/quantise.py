@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..errors import EditError
+from .convert import quiet
 from .packages import quantizer
 
 NAMES = ("fp32", "fp16", "int8", "int8-weights", "int8-static")
@@ -41,7 +42,7 @@ def quantise(
     package = quantizer()
     tool = package.quantizer.Quantizer(str(source))
     _recipe(tool, package, name)
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+    with quiet(), contextlib.redirect_stderr(io.StringIO()):
         ranges = None
         if name == "int8-static":
             if not calibration:
