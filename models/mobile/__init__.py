@@ -1,0 +1,1 @@
+"""BlazeEdit on a phone: LiteRT bundles, made, checked and run."""
