@@ -6,7 +6,18 @@ They are read from where the Python pipeline keeps them, so that page and pipeli
 import inspect
 
 from .. import filters, masks, region
-from ..blazeedit import cutout, delivering, delivery, first_guess, guess, maps, offsets, pipeline, texture, work
+from ..blazeedit import (
+    cutout,
+    delivering,
+    delivery,
+    first_guess,
+    guess,
+    maps,
+    offsets,
+    pipeline,
+    texture,
+    work,
+)
 
 
 def constants() -> dict[str, float]:

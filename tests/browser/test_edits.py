@@ -159,7 +159,8 @@ def test_tone(js, pretend, masked):
     size, photo = (330, 460), photo_bytes(330, 460)
     answers = answers_for((184, 256))
     mask = 0.6 * disc(*size, 150, 200, 90) if masked else None
-    edit = pipeline.tone(pretend(answers), tensor(photo), None if mask is None else torch.from_numpy(grey(mask) / 255.0))
+    weight = torch.from_numpy(grey(mask) / 255.0) if masked else None
+    edit = pipeline.tone(pretend(answers), tensor(photo), weight)
     request = {"photo": photo, "mask": grey(mask) if masked else None}
     found = delivered(js("", "edit", "tone", request, MANIFEST, answers))[..., :3]
     assert np.abs(found - as_bytes(edit.image)).max() <= 1
