@@ -1,6 +1,7 @@
 /** The stage: fits the picture, zooms and pans it, and compares before and after. */
 
 const MOST = 8; // times the size that fits
+const ENLARGED = 2; // a small picture is shown no larger than so many times its size
 
 export class View {
   /** stage scrolls, frame holds the picture; gesture() is called when two fingers take over from a stroke. */
@@ -25,7 +26,8 @@ export class View {
     const style = getComputedStyle(this.stage);
     const [across, down] = [parseFloat(style.paddingLeft) * 2, parseFloat(style.paddingTop) * 2];
     const room = [this.stage.clientWidth - across, this.stage.clientHeight - down];
-    const scale = Math.max(0.01, Math.min(room[0] / this.width, room[1] / this.height)) * this.zoom;
+    const fitting = Math.min(room[0] / this.width, room[1] / this.height, ENLARGED);
+    const scale = Math.max(0.01, fitting) * this.zoom;
     this.frame.style.width = `${this.width * scale}px`;
     this.frame.style.height = `${this.height * scale}px`;
   }
