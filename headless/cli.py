@@ -1,4 +1,4 @@
-"""The command line: demo, run, edit, train, bench, doctor."""
+"""The command line: demo, run, edit, export, verify, serve, train, bench, doctor."""
 
 import argparse
 import contextlib
@@ -61,8 +61,35 @@ examples:
   {me} edit photo.jpg --task outpaint --to 16:9 -o wide.png
   {me} edit holiday/ --task tone --strength 0.7 -o out/
   {me} edit cats/ --task sticker --mask masks/ -o stickers/     masks/NAME.png belongs to cats/NAME.jpg
-A mask is white where the photo is to change. A photo of a folder that cannot be edited is reported, the
+A mask is white where the photo is to change. --engine litert runs a bundle that `export` made; auto does where that is
+faster (a machine without a GPU) and says so. A photo of a folder that cannot be edited is reported, the
 others are done, and the exit code is 1."""
+
+EXPORT_EXAMPLES = """\
+A bundle is a folder of LiteRT files (encoder, denoiser, decoder, gain heads) with a manifest, golden edits to check
+your own loop against, and a README for Android, iOS and the web; and a .zip of it. It is checked before it appears.
+
+quantisation: fp32, fp16 (half the download), int8 (dynamic: smallest and fastest on a CPU), int8-weights,
+int8-static (calibrated; --calibration FOLDER of photos, or the word samples)
+
+examples:
+  {me} export                                          small, int8, to where --engine auto finds it
+  {me} export --quant fp32 -o bundle/
+  {me} export -o bundle/ --web                         with a page that runs it in the browser
+  {me} export --model 195m --quant fp16 --sizes 512 -o big/
+  {me} serve bundle/
+It needs more packages: pip install -r requirements-mobile.txt."""
+
+VERIFY_EXAMPLES = """\
+Checks the manifest, then every file's size and SHA-256, then runs the golden edits with LiteRT and compares them with
+what torch made at export. Exit code 1 and the file's name when something is wrong. Needs ai-edge-litert alone.
+
+example:
+  {me} verify bundle/"""
+
+SERVE_EXAMPLES = """\
+example:
+  {me} serve bundle/ --port 8080      only this machine can reach it; stop with Ctrl-C"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -150,6 +177,15 @@ def parser() -> argparse.ArgumentParser:
     _demo_arguments(command("demo", "Run the five shipped edits on the sample photos.", DEMO_EXAMPLES, _demo))
     _run_arguments(command("run", "Run a workflow in this process.", RUN_EXAMPLES, _run))
     _edit_arguments(command("edit", "Edit a photo, or every photo of a folder.", EDIT_EXAMPLES, _edit))
+    _export_arguments(
+        command("export", "Make a bundle for phones and browsers.", EXPORT_EXAMPLES, _mobile("export"))
+    )
+    _bundle_argument(
+        command("verify", "Check a bundle, and run its golden edits.", VERIFY_EXAMPLES, _mobile("verify"))
+    )
+    _serve_arguments(
+        command("serve", "Serve a bundle's page to this machine.", SERVE_EXAMPLES, _mobile("serve"))
+    )
     commands.add_parser("train", help="Train or finetune the models (see train --help).")
     commands.add_parser("bench", help="Measure quality, speed and parity (see bench --help).")
     command("doctor", "Say what is installed, which weights were found, what is missing.", "", _doctor)
@@ -182,8 +218,48 @@ def _edit_arguments(made: argparse.ArgumentParser) -> None:
     made.add_argument("--strength", type=float, help="tone, relight: 0 changes nothing, 1 is the full edit")
     made.add_argument("--seed", type=int, help="another seed, another filling")
     made.add_argument(
+        "--engine", choices=("auto", "torch", "litert"), default="auto", help="what computes (auto)"
+    )
+    made.add_argument(
         "-o", "--out", type=Path, default=Path("out"), help="file or folder for the result (out)"
     )
+
+
+def _export_arguments(made: argparse.ArgumentParser) -> None:
+    made.add_argument(
+        "--model", default="small", metavar="small|195m|NAME|FOLDER", help="what to export (small)"
+    )
+    made.add_argument(
+        "--quant", default="int8", metavar="NAME", help="fp32, fp16, int8, int8-weights, int8-static (int8)"
+    )
+    made.add_argument("-o", "--out", type=Path, help="the bundle's folder (where --engine auto looks)")
+    made.add_argument("--sizes", metavar="N[,N…]", help="canvas sides in pixels (256; 512 for 195m)")
+    made.add_argument(
+        "--calibration", type=Path, metavar="FOLDER", help="photos for int8-static, or: samples"
+    )
+    made.add_argument("--overwrite", action="store_true", help="replace an older bundle")
+    made.add_argument("--web", action="store_true", help="add a page that runs the bundle in a browser")
+    made.add_argument(
+        "--litertjs", metavar="FOLDER|URL", help="where LiteRT.js is, or an npm registry to fetch it from"
+    )
+
+
+def _bundle_argument(made: argparse.ArgumentParser) -> None:
+    made.add_argument("bundle", type=Path, metavar="BUNDLE", help="the folder that export made")
+
+
+def _serve_arguments(made: argparse.ArgumentParser) -> None:
+    _bundle_argument(made)
+    made.add_argument("--port", type=int, default=8423, help="8423")
+
+
+def _mobile(name: str) -> Callable[[argparse.Namespace], int]:
+    def command(options: argparse.Namespace) -> int:
+        from . import mobile
+
+        return getattr(mobile, name)(options)
+
+    return command
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -209,7 +285,9 @@ def _edit(options: argparse.Namespace) -> int:
 
     if not options.photo.exists():
         raise EditError(f"There is no photo or folder {options.photo}.")
-    wanted = Options(options.task, options.to, not options.no_shadow, options.strength, options.seed)
+    wanted = Options(
+        options.task, options.to, not options.no_shadow, options.strength, options.seed, options.engine
+    )
     return edit(options.photo, options.mask, options.out, wanted, node_classes())
 
 

@@ -18,6 +18,7 @@ WEIGHTS = PACK / "models" / "weights"
 EXTRAS = {
     "requirements-train.txt": "train",
     "requirements-bench.txt": "bench",
+    "requirements-mobile.txt": "export (mobile bundles)",
     "requirements-test.txt": "the tests",
 }
 
@@ -35,13 +36,13 @@ def doctor() -> int:
 def _python() -> list[str]:
     print(f"Python       {platform.python_version()}  {sys.executable}")
     print(f"System       {platform.platform()}")
-    print(f"EditKit      {_pack_version()}  {PACK}")
+    print(f"EditKit      {pack_version()}  {PACK}")
     if sys.version_info < LOWEST_PYTHON:
         return [f"Python {'.'.join(map(str, LOWEST_PYTHON))} or newer: https://www.python.org/downloads"]
     return []
 
 
-def _pack_version() -> str:
+def pack_version() -> str:
     try:
         text = (PACK / "pyproject.toml").read_text(encoding="utf-8")
     except OSError:

@@ -25,14 +25,16 @@ class Options:
     shadow: bool = True
     strength: float | None = None
     seed: int | None = None
+    engine: str | None = None
 
     def settings(self) -> dict:
         """Input name -> value, of those that were given."""
-        given = {"strength": self.strength, "seed": self.seed, "shadow": None if self.shadow else False}
+        given = {"strength": self.strength, "seed": self.seed, "shadow": None if self.shadow else False,
+                 "engine": self.engine}  # fmt: skip
         return {name: value for name, value in given.items() if value is not None}
 
 
-FLAGS = {"strength": "--strength", "seed": "--seed", "shadow": "--no-shadow"}
+FLAGS = {"strength": "--strength", "seed": "--seed", "shadow": "--no-shadow", "engine": "--engine"}
 RATIO = re.compile(r"\s*(\d+(?:\.\d+)?)\s*:\s*(\d+(?:\.\d+)?)\s*")
 SIZE = re.compile(r"\s*(\d+)\s*[xX×]\s*(\d+)\s*")
 
@@ -89,7 +91,7 @@ def prepare(options: Options, registry: Mapping[str, type]) -> Workflow:
     work = copy.deepcopy(shipped.read(options.task))
     for name, value in options.settings().items():
         nodes = _declaring(work.prompt, name, registry)
-        if not nodes:
+        if not nodes and (name, value) != ("engine", "auto"):  # there is nothing to choose from
             raise EditError(f"The task {options.task} has no {name}; leave {FLAGS[name]} out.")
         for node in nodes:
             node["inputs"][name] = value

@@ -1,6 +1,7 @@
 """BlazeEdit in one node per edit: picture and mask in, finished picture out."""
 
 from ..models.blazeedit import pipeline
+from .host.bundles import ENGINES
 from .host.models import SHIPPED, blazeedit
 from .host.progress import reporter
 from .unpacking import on_device, packed, packed_mask, picture, region
@@ -31,12 +32,14 @@ RELIGHT_TIP = (
 )
 STRENGTH_TIP = "How far to go: 0 leaves the picture as it is, 1 is the whole correction."
 STRENGTH_INPUT = ("FLOAT", {"default": 1.0, "min": 0.0, "max": 1.0, "step": 0.05, "tooltip": STRENGTH_TIP})
+ENGINE_TIP = "What computes when no model is wired: torch, LiteRT (a bundle by `python . export`), or the faster one."
+ENGINE_INPUT = (ENGINES, {"default": "auto", "tooltip": ENGINE_TIP})
 CHANGED = "Where pixels changed, 0 to 1; everywhere else they are bit-identical to the input."
 
 
-def network(model):
-    """The module of a linked model, or of the shipped one, ready to run."""
-    return (model or blazeedit(SHIPPED)).ready()
+def network(model, engine="auto"):
+    """The module of a linked model, or of the shipped one by that engine, ready to run."""
+    return (model or blazeedit(SHIPPED, engine)).ready()
 
 
 class RemoveObject:
@@ -63,12 +66,12 @@ class RemoveObject:
                                     "tooltip": "Pixels over which the fill blends into its surroundings."}),
                 "seed": SEED_INPUT,
             },
-            "optional": {"model": MODEL_INPUT},
+            "optional": {"model": MODEL_INPUT, "engine": ENGINE_INPUT},
         }  # fmt: skip
 
-    def run(self, *, image, mask, shadow, texture, grow, feather, seed, model=None):
+    def run(self, *, image, mask, shadow, texture, grow, feather, seed, model=None, engine="auto"):
         rgb, alpha = picture(image)
-        net = network(model)
+        net = network(model, engine)
         rgb, mask = on_device(rgb, region(mask))
         edit = pipeline.remove(
             net,
@@ -112,12 +115,14 @@ class Outpaint:
                 "texture": TEXTURE_INPUT,
                 "seed": SEED_INPUT,
             },
-            "optional": {"model": MODEL_INPUT},
+            "optional": {"model": MODEL_INPUT, "engine": ENGINE_INPUT},
         }
 
-    def run(self, *, image, aspect, anchor, left, top, right, bottom, texture, seed, model=None):
+    def run(
+        self, *, image, aspect, anchor, left, top, right, bottom, texture, seed, model=None, engine="auto"
+    ):
         rgb, alpha = picture(image)
-        net = network(model)
+        net = network(model, engine)
         margins = (left, top, right, bottom)
         if aspect != "custom":
             margins = pipeline.outpaint_margins(*rgb.shape[-2:], aspect, anchor)
@@ -144,12 +149,12 @@ class Tone:
                 "method": (["default", "network", "stretch"],
                            {"tooltip": TONE_TIP}),
             },
-            "optional": {"mask": OPTIONAL_MASK, "model": MODEL_INPUT},
+            "optional": {"mask": OPTIONAL_MASK, "model": MODEL_INPUT, "engine": ENGINE_INPUT},
         }  # fmt: skip
 
-    def run(self, *, image, strength, method, mask=None, model=None):
+    def run(self, *, image, strength, method, mask=None, model=None, engine="auto"):
         rgb, alpha = picture(image)
-        net = network(model)
+        net = network(model, engine)
         rgb, mask = on_device(rgb, region(mask))
         edit = pipeline.tone(net, rgb, mask, strength=strength, method=method, callback=reporter())
         return (packed(edit.image, alpha),)
@@ -171,12 +176,12 @@ class Relight:
                 "strength": STRENGTH_INPUT,
                 "method": (["default", "head", "network"], {"default": "default", "tooltip": RELIGHT_TIP}),
             },
-            "optional": {"mask": OPTIONAL_MASK, "model": MODEL_INPUT},
+            "optional": {"mask": OPTIONAL_MASK, "model": MODEL_INPUT, "engine": ENGINE_INPUT},
         }
 
-    def run(self, *, image, strength, method, mask=None, model=None):
+    def run(self, *, image, strength, method, mask=None, model=None, engine="auto"):
         rgb, alpha = picture(image)
-        net = network(model)
+        net = network(model, engine)
         rgb, mask = on_device(rgb, region(mask))
         edit = pipeline.relight(net, rgb, mask, strength=strength, method=method, callback=reporter())
         return (packed(edit.image, alpha),)
@@ -205,12 +210,12 @@ class Sticker:
                                      "tooltip": "Width of the white border, as a share of the short side."}),
                 "shadow": ("BOOLEAN", {"default": True, "tooltip": "Draws a soft drop shadow."}),
             },
-            "optional": {"model": MODEL_INPUT},
+            "optional": {"model": MODEL_INPUT, "engine": ENGINE_INPUT},
         }  # fmt: skip
 
-    def run(self, *, image, mask, border, shadow, model=None):
+    def run(self, *, image, mask, border, shadow, model=None, engine="auto"):
         rgb, _ = picture(image)
-        net = network(model)
+        net = network(model, engine)
         rgb, mask = on_device(rgb, region(mask))
         edit = pipeline.sticker(net, rgb, mask, border=border, shadow=shadow, callback=reporter())
         return packed(edit.image), packed_mask(edit.changed)

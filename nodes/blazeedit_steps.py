@@ -10,12 +10,17 @@ from ..models.blazeedit.tasks import TASKS
 from ..models.errors import EditError
 from .blazeedit import CHANGED, MODEL, SEED_INPUT, STRENGTH_INPUT, TEXTURE_INPUT
 from .host import models
+from .host.bundles import ENGINES
 from .host.folders import model_folder, model_folders
 from .host.progress import reporter
 from .unpacking import on_device, packed, packed_mask, picture, region
 
+NOISE_TIP = "Changes the noise that a fill of two steps or more starts from."
 CONDITIONING, LATENT = "EDITKIT_CONDITIONING", "EDITKIT_LATENT"
 MODEL_INPUT = (MODEL, {"tooltip": "From Load BlazeEdit."})
+LOAD_ENGINE_TIP = (
+    "torch, LiteRT (a bundle of these weights, made by `python . export`), or whichever is faster here."
+)
 CONDITIONING_INPUT = (CONDITIONING, {"tooltip": "From Mask Task."})
 
 
@@ -26,9 +31,9 @@ class Encoded:
     conditioning: pipeline.Conditioning
     alpha: Tensor | None  # [b, h, w]
 
-    def working(self, decoded: Tensor) -> list[Tensor]:
+    def working(self, decoded: Tensor, net) -> list[Tensor]:
         """Decoded pictures [b, 3, h, w], one by one. EditError for another batch or size than was encoded."""
-        sizes = [one.small.shape[-2:] for one in self.conditioning.works]
+        sizes = [net.canvas(*one.small.shape[-2:]) for one in self.conditioning.works]
         height, width = (max(side) for side in zip(*sizes, strict=True))
         if (len(decoded), *decoded.shape[-2:]) != (len(sizes), height, width):
             raise EditError(
@@ -62,14 +67,17 @@ class LoadBlazeEdit:
     def INPUT_TYPES(cls):
         names = [models.SHIPPED, *model_folders()]
         tip = "shipped: the small model in the pack. Others: folders below models/editkit."
-        return {"required": {"model": (names, {"tooltip": tip})}}
+        return {
+            "required": {"model": (names, {"tooltip": tip})},
+            "optional": {"engine": (ENGINES, {"default": "auto", "tooltip": LOAD_ENGINE_TIP})},
+        }
 
     @classmethod
-    def IS_CHANGED(cls, model):
+    def IS_CHANGED(cls, model, engine="auto"):
         return models.SHIPPED if model == models.SHIPPED else models.fingerprint(model_folder(model))
 
-    def run(self, *, model):
-        return (models.blazeedit(model),)
+    def run(self, *, model, engine="auto"):
+        return (models.blazeedit(model, engine),)
 
 
 class MaskTask:
@@ -124,7 +132,7 @@ class BlazeEditSampler:
                 "conditioning": CONDITIONING_INPUT,
                 "steps": ("INT", {"default": 0, "min": 0, "max": 50,
                                   "tooltip": "0: the task's own number, 1 with the shipped weights."}),
-                "seed": SEED_INPUT,
+                "seed": (SEED_INPUT[0], {**SEED_INPUT[1], "tooltip": NOISE_TIP}),
             }
         }  # fmt: skip
 
@@ -187,7 +195,7 @@ class Deliver:
 
     def run(self, *, model, conditioning, decoded, feather, strength, texture):
         net = model.ready()
-        small = conditioning.working(on_device(picture(decoded)[0])[0])
+        small = conditioning.working(on_device(picture(decoded)[0])[0], net)
         encoded, options = conditioning.conditioning, {"feather": feather, "strength": strength}
         edit = pipeline.deliver(net, encoded, small, texture=texture, **options)
         alpha = conditioning.alpha if edit.image.shape[1] == 3 else None  # a sticker has its own

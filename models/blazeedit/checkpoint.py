@@ -1,5 +1,6 @@
 """Saves and loads BlazeEdit folders: `config.json`, safetensors shards, and an index that names what is where."""
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -63,6 +64,16 @@ def load(
     _check_keys(model, state, folder)
     model.load_state_dict({k: v.to(device, dtype) for k, v in state.items()}, assign=True)
     return model.requires_grad_(False).eval()
+
+
+def digest(folder: Path | str) -> str:
+    """The SHA-256 of a model folder's weights: of its .safetensors files one after the other, by name."""
+    found = hashlib.sha256()
+    for path in sorted(Path(folder).glob("*.safetensors")):
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                found.update(block)
+    return found.hexdigest()
 
 
 def read_config(folder: Path) -> BlazeEditConfig:

@@ -53,6 +53,11 @@ class BlazeEditConfig:
     guess: bool = False
     gain_head: UViTConfig | None = None  # of the shadow head and of the relight head
     gain_size: int = 96  # pixels of the longer side that the gain heads look at
+    # longest side of the canvas on which the networks work: of holes (what the training crops taught), of whole
+    # pictures, and of stickers
+    fill_size: int = 192
+    map_size: int = 256
+    sticker_size: int = 512
     extra_tasks: dict[str, float] = field(default_factory=dict)  # name -> τ, registered by finetuning
 
     def to_dict(self) -> dict:
@@ -88,6 +93,8 @@ CONFIGS = {
         denoiser=UViTConfig((256, 512, 1024), (2, 2, 10), time_channels=960),
         prediction="epsilon",
         schedule="scaled_linear",
+        fill_size=512,  # the paper's input, for every task
+        map_size=512,
     ),
     "blazeedit-small": BlazeEditConfig(
         name="blazeedit-small",

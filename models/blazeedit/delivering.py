@@ -53,7 +53,7 @@ def deliver(
 
 
 def _own(work: Work, small: Tensor) -> Tensor:
-    """A decoded picture without the padding that a batch of several sizes needs."""
+    """A decoded picture without the padding that a batch of several sizes, or a model of one size, needs."""
     return small[..., : work.small.shape[-2], : work.small.shape[-1]].to(work.image.device)
 
 
@@ -61,7 +61,7 @@ def _change(model: BlazeEdit, work: Work, small: Tensor) -> Tensor:
     """What the network changed in the first guess; the codec's own loss, which both went through, cancels out."""
     if work.guess_latent is None:
         return small - work.guess
-    return small - model.autoencoder.decode(work.guess_latent).clamp(0, 1)
+    return small - _own(work, model.autoencoder.decode(work.guess_latent).clamp(0, 1))
 
 
 def _paste(work: Work, change: Tensor, feather: int, strength: float, texture: bool, whole: bool, seed: int):
@@ -128,7 +128,7 @@ def _texture_sigma(hole: Tensor) -> float:
 
 def _map(model: BlazeEdit, work: Work, small: Tensor, strength: float, kind: str):
     """The edit as a map between the codec's own reconstruction and its output, applied to the full picture."""
-    seen = model.autoencoder.decode(model.autoencoder.encode(work.small)).clamp(0, 1)
+    seen = _own(work, model.autoencoder.decode(model.autoencoder.encode(work.small)).clamp(0, 1))
     if kind == "residual":  # a task of the user's: what the network changed, on top of the photo's own pixels
         edited = (work.image + resize(small - seen, work.image.shape[-2:])).clamp(0, 1)
     elif kind == "colour_map":

@@ -30,6 +30,17 @@ class BlazeEdit(nn.Module):
         signal = mask * (tau.view(-1, 1, 1) if isinstance(tau, Tensor) else tau)
         return self.condition(torch.cat([image - 0.5, signal[:, None]], dim=1))
 
+    def conditions(
+        self, image: Tensor, mask: Tensor, tau: float | Tensor, guess: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """`features` and, for a model that starts from it, the latent of the first guess [b, 3, h, w]."""
+        latent = self.autoencoder.encode(guess) if self.config.guess else None
+        return self.features(image, mask, tau), latent
+
+    def canvas(self, height: int, width: int) -> tuple[int, int]:
+        """The size at which a working picture is decoded: its own."""
+        return height, width
+
     def predict(self, noisy: Tensor, t: Tensor, features: Tensor, guess: Tensor | None = None) -> Tensor:
         """What the denoiser is trained on: ε, or x0 as a residual to the guess. All [b, c, h/8, w/8], t: [b]."""
         parts = [noisy, features] if guess is None else [noisy, features, guess]

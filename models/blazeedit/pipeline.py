@@ -19,7 +19,7 @@ from .guess import partial_stretch
 from .model import BlazeEdit
 from .tasks import Task
 from .tasks import task as find_task
-from .work import FILL_CONTEXT, MAP_SIZE, Conditioning, Edit, Work, fill_canvas, fitted, sticker_canvas
+from .work import FILL_CONTEXT, Conditioning, Edit, Work, fill_canvas, fitted, sticker_canvas
 
 __all__ = [
     "Conditioning",
@@ -90,17 +90,18 @@ def _encode_one(model: BlazeEdit, image: Tensor, mask: Tensor, task: Task, shado
     if task.delivery == "paste":
         if task.name == "remove" and shadow and model.shadow_head is not None:
             image, lifted = maps.lift_shadow(model, image, hole)
-        small, small_hole, crop = fill_canvas(image, hole, whole=task.name == "outpaint")
+        small, small_hole, crop = fill_canvas(
+            image, hole, model.config.fill_size, whole=task.name == "outpaint"
+        )
     elif task.delivery == "sticker":
-        small, small_hole, crop = sticker_canvas(image, mask)
+        small, small_hole, crop = sticker_canvas(image, mask, model.config.sticker_size)
     else:
-        size = fitted(*image.shape[-2:], MAP_SIZE)
+        size = fitted(*image.shape[-2:], model.config.map_size)
         small, small_hole = maps.shrink(image, size), masks.fit(hole, *size, mode="nearest")
     if task.name == "outpaint":
         small = torch.where(small_hole[:, None] > 0, torch.full_like(small, BLANK), small)
     guess = first_guess(task.name, small, small_hole)
-    latent = model.autoencoder.encode(guess) if model.config.guess else None
-    features = model.features(small, small_hole, tau)
+    features, latent = model.conditions(small, small_hole, tau, guess)
     return Work(image, original, mask, small, small_hole, guess, latent, features, crop, lifted)
 
 
@@ -132,7 +133,7 @@ def sample(
 
 @torch.no_grad()
 def decode(model: BlazeEdit, latents: list[Tensor]) -> list[Tensor]:
-    """Decodes latents to images [1, 3, hw, ww] in 0..1 at the working size of each picture."""
+    """Decodes latents to images [1, 3, hw, ww] in 0..1, of each picture's working size or the model's fixed one."""
     return [model.autoencoder.decode(z).clamp(0, 1) for z in latents]
 
 

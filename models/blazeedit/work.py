@@ -10,9 +10,7 @@ from ..image import resize
 from ..region import Crop, crop_around
 from .tasks import Task
 
-FILL_SIZE = 192  # longest side on which holes are filled: what the training crops taught
-STICKER_SIZE, STICKER_CONTEXT = 512, 1.15
-MAP_SIZE = 256
+STICKER_CONTEXT = 1.15
 FILL_CONTEXT = 2.0  # side of the crop over the side of the hole: the hole is about a quarter of it
 SHADOW_CONTEXT = 3.6  # the object covers about 7 % of what the gain head sees, as in its training
 
@@ -27,7 +25,7 @@ class Work:
     small: Tensor  # [1, 3, hw, ww] what f_θ sees
     small_mask: Tensor  # [1, hw, ww] of 0 and 1
     guess: Tensor  # [1, 3, hw, ww]
-    guess_latent: Tensor | None
+    guess_latent: Tensor | None  # this and all that follows may be larger than the canvas: of a model's fixed size
     features: Tensor  # f_θ(x, τ·m)
     crop: Crop | None = None
     shadow: Tensor | None = None  # [1, h, w] where the shadow was lifted, 0 or 1
@@ -55,8 +53,8 @@ def fitted(height: int, width: int, longest: int, multiple: int = 8) -> tuple[in
     return tuple(max(multiple, round(side * scale / multiple) * multiple) for side in (height, width))
 
 
-def fill_canvas(image: Tensor, hole: Tensor, whole: bool) -> tuple[Tensor, Tensor, Crop | None]:
-    """The surroundings of a hole at working size: the crop around it, or the whole canvas for outpainting.
+def fill_canvas(image: Tensor, hole: Tensor, longest: int, whole: bool) -> tuple[Tensor, Tensor, Crop | None]:
+    """The surroundings of a hole, at most `longest` px a side: the crop around it, or all of it for outpainting.
 
     Known pixels are averaged over known pixels only: what is in the hole must not bleed into its edge, from where
     every fill continues.
@@ -64,7 +62,7 @@ def fill_canvas(image: Tensor, hole: Tensor, whole: bool) -> tuple[Tensor, Tenso
     crop = None
     if not whole:
         image, hole, crop = crop_around(image, hole, context=FILL_CONTEXT, multiple=8, minimum=64)
-    size = fitted(*image.shape[-2:], FILL_SIZE)
+    size = fitted(*image.shape[-2:], longest)
     return *shrink_known(image, hole, size), crop
 
 
@@ -81,10 +79,10 @@ def shrink_known(image: Tensor, hole: Tensor, size: tuple[int, int]) -> tuple[Te
     return torch.where(small_hole[:, None] > 0, resize(image, size, mode="area"), clean), small_hole
 
 
-def sticker_canvas(image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Crop]:
-    """The subject with a little of its surroundings at working size."""
+def sticker_canvas(image: Tensor, mask: Tensor, longest: int) -> tuple[Tensor, Tensor, Crop]:
+    """The subject with a little of its surroundings, at most `longest` px a side."""
     image, mask, crop = crop_around(image, mask, context=STICKER_CONTEXT, multiple=8, minimum=64)
-    size = fitted(*image.shape[-2:], STICKER_SIZE)
+    size = fitted(*image.shape[-2:], longest)
     subject = masks.fit(masks.binarise(mask), *size, mode="nearest")
     return resize(image, size), subject, crop
 

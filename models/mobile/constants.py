@@ -61,9 +61,9 @@ def _guesses() -> dict:
 
 def _maps() -> dict:
     return {
-        "colour_ridge": delivery.RIDGE,
-        "colour_robust": delivery.ROBUST,
-        "colour_rounds": _default(delivery.fit_colour_map, "rounds"),
+        "map_ridge": delivery.RIDGE,
+        "map_robust": delivery.ROBUST,
+        "map_rounds": _default(delivery.fit_colour_map, "rounds"),
         "tone_scale": maps.TONE_SCALE,
         "highlights": maps.HIGHLIGHTS,
         "white_drop": maps.WHITE_DROP,
@@ -112,7 +112,7 @@ def _texture() -> dict:
 def _offsets() -> dict:
     return {
         "offset_ring": offsets.RING,
-        "offset_labels": offsets.LABELS,
+        "texture_labels": offsets.LABELS,
         "offset_pieces": offsets.PIECES,
         "offset_least": offsets.LEAST,
         "offset_sweeps": offsets.SWEEPS,
@@ -129,7 +129,7 @@ def _stickers() -> dict:
     return {
         "sticker_render": delivering.STICKER_RENDER,
         "sticker_border": _default(pipeline.sticker, "border"),
-        "sticker_shadow_opacity": cutout.SHADOW_OPACITY,
+        "sticker_shadow": cutout.SHADOW_OPACITY,
         "sticker_steps": guess.STICKER_STEPS,
         "sticker_softness": guess.STICKER_SOFTNESS,
         "sticker_saturation": guess.STICKER_SATURATION,

@@ -3,6 +3,7 @@
 import importlib.util
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -57,6 +58,7 @@ class Managed:
 
     module: nn.Module
     patcher: object | None = None
+    source: Path | None = None  # the folder that it was loaded from
 
     def ready(self) -> nn.Module:
         """The module on the computing device. ComfyUI makes room for it first and may take it off later."""
@@ -68,10 +70,11 @@ class Managed:
         return self.module
 
 
-def managed(module: nn.Module) -> Managed:
+def managed(module: nn.Module, source: Path | None = None) -> Managed:
     """Hands a module to ComfyUI's memory management where there is one."""
     if not in_comfyui():
-        return Managed(module.to(load_device()))
+        return Managed(module.to(load_device()), source=source)
     from comfy.model_patcher import ModelPatcher
 
-    return Managed(module, ModelPatcher(module, load_device=load_device(), offload_device=offload_device()))
+    patcher = ModelPatcher(module, load_device=load_device(), offload_device=offload_device())
+    return Managed(module, patcher, source)

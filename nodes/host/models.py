@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 
 from ...models.blazeedit import checkpoint
+from . import bundles
 from .devices import Managed, managed, offload_device, operations
 from .folders import model_folder
 
@@ -12,18 +13,22 @@ SHIPPED = "shipped"
 _loaded: dict[tuple, Managed] = {}
 
 
-def blazeedit(name: str = SHIPPED) -> Managed:
+def blazeedit(name: str = SHIPPED, engine: str = "torch") -> Managed:
     """The model of that name (a folder below models/editkit), or the one that ships with the pack.
 
-    A folder whose files have changed is loaded again. EditError for a missing or broken one.
+    engine: "torch", "litert" (a bundle of the same weights), or "auto" (the faster one here). A folder whose files
+    have changed is loaded again. EditError for a missing or broken one.
     """
     folder = checkpoint.SHIPPED if name == SHIPPED else model_folder(name)
+    bundle = bundles.choose(engine, checkpoint.digest(folder)) if engine != "torch" else None
+    if bundle is not None:
+        return bundles.load(bundle)
     key = (str(folder), fingerprint(folder))
     if key not in _loaded:
         for old in [k for k in _loaded if k[0] == key[0]]:
             del _loaded[old]
         model = checkpoint.load(folder, device=offload_device(), dtype=torch.float32, operations=operations())
-        _loaded[key] = managed(model)
+        _loaded[key] = managed(model, folder)
     return _loaded[key]
 
 

@@ -20,8 +20,8 @@ TARGETS = doc_checks.make_targets((ROOT / "Makefile").read_text(encoding="utf-8"
 def requirement_names(text: str) -> dict[str, str]:
     """name -> the rest of the line, of a requirements file."""
     lines = [line.split("#")[0].strip() for line in text.splitlines()]
-    pairs = [re.match(r"([\w-]+)(.*)", line).groups() for line in lines if line]
-    return {name.lower().replace("_", "-"): rest.strip() for name, rest in pairs}
+    pairs = [re.match(r"([\w.-]+)(.*)", line).groups() for line in lines if line]
+    return {re.sub("[-_.]+", "-", name.lower()): rest.strip() for name, rest in pairs}
 
 
 def read(name: str) -> str:

@@ -26,7 +26,7 @@ MOST_LOST, MOST_LATTICE = 0.3, 1.3  # dB that two steps may cost against one; ti
 LATER_STEP = 0.5  # the second time of the two-step sampler
 # what may ship of the way from teacher to student, in weights: the farthest that passes the gates
 # (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models")
-WAYS = (1.0, 0.75, 0.6, 0.45, 0.3)
+WAYS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
 
 
 class PatchCritic(nn.Module):
@@ -183,6 +183,7 @@ class DistillStage(FinetuneStage):
         for (name, module), teacher in zip(self.parts().items(), self.teacher, strict=True):
             pairs = zip(teacher.state_dict().items(), student[name].values(), strict=True)
             module.load_state_dict({key: old.lerp(new, way) for (key, old), new in pairs})
+        torch.clear_autocast_cache()  # it holds the weights as they were
 
     def to_keep(self):
         return self.kept

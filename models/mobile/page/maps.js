@@ -21,9 +21,9 @@ export function fitColourMap(source, target, k) {
   const pixels = source.height * source.width;
   const weights = new Float64Array(pixels).fill(1);
   let map = null;
-  for (let round = 0; round < k.colour_rounds; round++) {
-    map = solve(...normalEquations(source, target, weights, k.colour_ridge * pixels));
-    reweigh(source, target, map, weights, k.colour_robust);
+  for (let round = 0; round < k.map_rounds; round++) {
+    map = solve(...normalEquations(source, target, weights, k.map_ridge * pixels));
+    reweigh(source, target, map, weights, k.map_robust);
   }
   for (let c = 0; c < 3; c++) map[(1 + c) * 3 + c] += 1; // it was fitted to the difference
   return map;

@@ -119,7 +119,7 @@ function squaredDifference(a, b) {
  */
 function candidateShifts(canvas, k) {
   const pieces = piecesOf(canvas.hole, k);
-  const each = Math.max(k.offset_least, Math.floor(k.offset_labels / pieces.length));
+  const each = Math.max(k.offset_least, Math.floor(k.texture_labels / pieces.length));
   return unique(
     pieces.flatMap((piece) => {
       const ring = times(grow(piece, k.offset_ring, k), canvas.known);

@@ -44,7 +44,7 @@ function dropShadow(outline, border, k) {
   const lowered = new Picture(1, outline.height, outline.width);
   for (let y = softness; y < outline.height; y++) lowered.row(0, y).set(outline.row(0, y - softness));
   const out = gaussianBlur(lowered, softness * 0.8, k, "constant");
-  for (let i = 0; i < out.data.length; i++) out.data[i] *= k.sticker_shadow_opacity;
+  for (let i = 0; i < out.data.length; i++) out.data[i] *= k.sticker_shadow;
   return out;
 }
 

@@ -160,8 +160,24 @@ def test_a_student_that_goes_too_far_ships_part_of_its_way(tiny, photos, tmp_pat
 
     monkeypatch.setattr(stage, "measured", measured)
     out = stage.validate()
-    assert out["way"] == 0.45 and out["score"] == pytest.approx(-0.45)
-    assert out["remove_2"] == pytest.approx(-0.51) and out["mixed_remove_2"] == pytest.approx(-0.235)
+    assert out["way"] == 0.5 and out["score"] == pytest.approx(-0.5)
+    assert out["remove_2"] == pytest.approx(-0.51) and out["mixed_remove_2"] == pytest.approx(-0.26)
     kept = stage.to_keep()["distilled_denoiser"]["stem.weight"]
-    assert torch.allclose(kept, teacher + 0.45, atol=1e-5)
+    assert torch.allclose(kept, teacher + 0.5, atol=1e-5)
     assert torch.allclose(stage.model.denoiser.stem.weight, teacher + 1.0, atol=1e-5)
+
+
+def test_mixing_reaches_what_autocast_computes_with(tiny, photos, tmp_path):
+    """Autocast keeps casted weights while its context lasts; a mixture measured there must not be the old one."""
+    stage = distill.DistillStage(CONFIG, sources.open_sources([str(photos)], None), Store(tmp_path, "tiny"))
+    with torch.no_grad():
+        for parameter in stage.teacher[1].parameters():
+            parameter.normal_(std=0.1)
+    student = {name: {k: v.clone() for k, v in m.state_dict().items()} for name, m in stage.parts().items()}
+    x = torch.randn(1, stage.model.denoiser.stem.in_channels, 8, 8)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        stage.mix(student, 1.0)
+        own = stage.model.denoiser(x, torch.ones(1))
+        stage.mix(student, 0.0)
+        assert torch.equal(stage.model.denoiser(x, torch.ones(1)), stage.teacher[1](x, torch.ones(1)))
+    assert not torch.equal(own, stage.teacher[1](x, torch.ones(1)))

@@ -1,0 +1,49 @@
+"""The packages that making and running a bundle need, or one sentence on how to get them."""
+
+import importlib
+import os
+
+from ..errors import EditError
+
+INSTALL = "pip install -r requirements-mobile.txt"
+KNOWN_GOOD = {"litert_torch": "0.10.0", "ai_edge_litert": "2.3.0", "ai_edge_quantizer": "0.10.0"}
+EXPORT = ("litert_torch", "ai_edge_quantizer", "ai_edge_litert")
+
+
+def litert():
+    """LiteRT's interpreter module. EditError when ai-edge-litert is missing."""
+    return _import("ai_edge_litert.interpreter", "run a bundle", "pip install ai-edge-litert")
+
+
+def exporter():
+    """litert_torch, quiet. EditError when it or what it needs is missing or of another version."""
+    os.environ.setdefault("LITERT_TORCH_SHOW_PROGRESS", "n")
+    for name in EXPORT:
+        _import(name, "export a bundle", f"{INSTALL} in the pack's folder")
+    return importlib.import_module("litert_torch")
+
+
+def quantizer():
+    """ai_edge_quantizer. EditError when it is missing."""
+    return _import("ai_edge_quantizer", "quantise a bundle", f"{INSTALL} in the pack's folder")
+
+
+def can_run() -> bool:
+    """Whether a bundle could be run here; nothing is imported."""
+    import importlib.util
+
+    return importlib.util.find_spec("ai_edge_litert") is not None
+
+
+def _import(name: str, purpose: str, command: str):
+    top = name.partition(".")[0]
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        what = (
+            "is not installed" if (error.name or "").partition(".")[0] == top else f"does not load ({error})"
+        )
+        raise EditError(
+            f"{top.replace('_', '-')} {what}, which is needed to {purpose}; run `{command}` "
+            f"(known to work: {KNOWN_GOOD[top]})."
+        ) from None
