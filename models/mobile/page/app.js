@@ -35,7 +35,8 @@ async function start() {
   if (typeof WebAssembly !== "object" || typeof Worker === "undefined") {
     throw new EditError("This browser has no WebAssembly; use a current Chrome, Edge, Firefox or Safari.");
   }
-  client = new Client(base);
+  const wishes = new URLSearchParams(location.search);
+  client = new Client(base, wishes.get("accelerator"));
   state.manifest = await client.ask("open");
   const names = Object.keys(TASKS).filter((name) => name in state.manifest.tasks);
   showTasks(part("tasks"), names, choose);
@@ -43,7 +44,7 @@ async function start() {
   if (state.manifest.quantisation === "fp16") {
     warn("This bundle is stored as fp16, which runs about five times slower in a browser; export it as fp32 or int8.");
   }
-  const golden = new URLSearchParams(location.search).get("golden");
+  const golden = wishes.get("golden");
   if (golden) await testGolden(golden === "all" ? Object.keys(state.manifest.golden) : golden.split(","));
   else prepare();
 }
@@ -63,7 +64,8 @@ async function prepare() {
 }
 
 function showAccelerator(accelerator) {
-  part("accelerator").textContent = accelerator === "webgpu" ? "Runs on the GPU" : "Runs on the CPU";
+  const places = { webgpu: "Runs on the GPU", wasm: "Runs on the CPU", "wasm+webgpu": "Runs on GPU and CPU" };
+  part("accelerator").textContent = places[accelerator];
   part("accelerator").hidden = false;
 }
 

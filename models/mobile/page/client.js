@@ -3,8 +3,12 @@
 import { EditError } from "./errors.js";
 
 export class Client {
-  /** base: the bundle's address. The worker is a blob, so that it inherits the page's Content-Security-Policy. */
-  constructor(base) {
+  /**
+   * base: the bundle's address, accelerator: "webgpu", "wasm" or null (the best).
+   *
+   * The worker is a blob, so that it inherits the page's Content-Security-Policy.
+   */
+  constructor(base, accelerator) {
     const source = `importScripts(${JSON.stringify(new URL("worker.js", base).href)})`;
     const address = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
     this.worker = new Worker(address);
@@ -12,7 +16,7 @@ export class Client {
     this.count = 0;
     this.worker.onmessage = ({ data }) => this.hear(data);
     this.worker.onerror = () => this.fail("The page's worker did not start; reload the page, or copy the bundle again.");
-    this.worker.postMessage({ kind: "boot", base });
+    this.worker.postMessage({ kind: "boot", base, accelerator });
   }
 
   /** Resolves to the engine's answer; stage(text) hears its progress. EditError carries its one sentence. */

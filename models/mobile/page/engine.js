@@ -10,11 +10,11 @@ import { Runtime } from "./runtime.js";
 
 /** Answers the page's messages {id, kind, ...}; base: the bundle's address, send(message, transferred). */
 export class Engine {
-  constructor(base, send) {
+  constructor(base, accelerator, send) {
     this.base = base;
     this.send = send;
     this.current = null;
-    this.runtime = new Runtime(base, (stage) => this.report(stage));
+    this.runtime = new Runtime(base, (stage) => this.report(stage), accelerator);
     this.queue = Promise.resolve();
   }
 
@@ -64,7 +64,7 @@ export class Engine {
     const times = { ...this.runtime.times };
     const total = performance.now() - start;
     times.rest = total - Object.values(times).reduce((a, b) => a + b, 0);
-    return { ...result, times, total, accelerator: this.runtime.accelerator };
+    return { ...result, times, total, accelerator: this.runtime.accelerators };
   }
 
   /** Golden tests of some tasks, one after the other. */
@@ -74,13 +74,13 @@ export class Engine {
       this.report(`Golden test: ${name}`);
       results[name] = await goldenTest(this.base, this.manifest, name, this.networks, this.runtime);
     }
-    return { accelerator: this.runtime.accelerator, quantisation: this.manifest.quantisation, tasks: results };
+    return { accelerator: this.runtime.accelerators, quantisation: this.manifest.quantisation, tasks: results };
   }
 
   /** Starts LiteRT.js ahead of the first edit, and says what it will run on. */
   async start() {
     await this.runtime.start();
-    return { accelerator: this.runtime.accelerator };
+    return { accelerator: this.runtime.accelerators };
   }
 
   /** Keeps everything for use without a network. */

@@ -31,13 +31,13 @@ async function floats(base, path) {
 /**
  * Runs a task's golden edit through encoder, denoiser and decoder, each on what the one before it made.
  *
- * Resolves to decibels of features, guess_latent, latent and decoded against torch's, and milliseconds per network.
+ * Resolves to decibels of features, guess_latent, latent, decoded and log_gain against torch's, and milliseconds per network.
  */
 export async function goldenTest(base, manifest, name, networks, runtime) {
   const golden = manifest.golden[name];
   const [image, mask] = [await pixels(base, golden.image, 3), await pixels(base, golden.mask, 1)];
-  const side = Math.sqrt(mask.length);
-  const inputs = { image, mask, tau: Float32Array.of(manifest.tasks[name].tau) };
+  const side = golden.size;
+  const inputs = { image, mask, tau: Float32Array.of(manifest.tasks[golden.task ?? name].tau) };
   if (manifest.model.first_guess) inputs.guess = await pixels(base, golden.guess, 3);
   runtime.times = {};
   const encoded = await networks.call("encoder", side, inputs);
@@ -54,7 +54,15 @@ export async function goldenTest(base, manifest, name, networks, runtime) {
   for (const key of Object.keys(encoded)) decibels[key] = psnr(encoded[key], expected[key]);
   decibels.latent = psnr(latent, expected.latents.at(-1));
   decibels.decoded = psnr(decoded, expected.decoded);
+  if (golden.gain) decibels.log_gain = await goldenGain(base, golden.gain, inputs.tau, networks);
   return { decibels, milliseconds: rounded(runtime.times), steps: golden.steps };
+}
+
+/** Decibels of a gain head on its own golden input. */
+async function goldenGain(base, gain, tau, networks) {
+  const inputs = { image: await pixels(base, gain.image, 3), mask: await pixels(base, gain.mask, 1), tau };
+  const { log_gain: found } = await networks.call(gain.file, networks.gainSize(gain.file), inputs);
+  return psnr(found, await floats(base, gain.log_gain));
 }
 
 async function expectations(base, golden) {

@@ -11,11 +11,13 @@ import { EditError } from "./errors.js";
 const LIBRARY = ["litert/index.js", "litert/wasm-utils.js"];
 
 export class Runtime {
-  /** base: the bundle's address; notice(text) tells what is being loaded. */
-  constructor(base, notice = () => {}) {
+  /** base: the bundle's address; notice(text) tells what is being loaded; wanted: "webgpu", "wasm" or null (the best). */
+  constructor(base, notice = () => {}, wanted = null) {
     this.base = base;
     this.notice = notice;
+    this.wanted = wanted;
     this.models = new Map();
+    this.placed = new Map(); // file name -> what it was compiled for
     this.times = {};
     this.started = null;
   }
@@ -34,9 +36,11 @@ export class Runtime {
       throw new EditError("This browser has no WebAssembly; use a current Chrome, Edge, Firefox or Safari.");
     }
     this.notice("Loading LiteRT");
-    const [wanted, library] = [await hasGpu(), await importLibrary(this.base)];
-    const jspi = wanted && (await library.supportsFeature("jspi")) && (await library.supportsFeature("relaxedSimd"));
-    const glue = jspi ? "_jspi" : (await library.supportsFeature("relaxedSimd")) ? "" : "_compat";
+    const library = await importLibrary(this.base);
+    const gpu = this.wanted !== "wasm" && (await hasGpu(this.wanted === "webgpu"));
+    const simd = await library.supportsFeature("relaxedSimd");
+    const jspi = gpu && simd && (await library.supportsFeature("jspi"));
+    const glue = jspi ? "_jspi" : simd ? "" : "_compat";
     this.files = [...LIBRARY, ...["js", "wasm"].map((end) => `litert/wasm/litert_wasm${glue}_internal.${end}`)];
     self.Module = { locateFile: (file) => new URL(`litert/wasm/${file}`, this.base).href };
     try {
@@ -45,7 +49,7 @@ export class Runtime {
       throw new EditError(`LiteRT did not start (${firstLine(error)}); copy the folder litert/ of the bundle again.`);
     }
     this.library = library;
-    this.accelerator = wanted ? "webgpu" : "wasm";
+    this.accelerator = gpu ? "webgpu" : "wasm";
   }
 
   /** A compiled network of the manifest; downloaded, checked and compiled at its first use. */
@@ -68,17 +72,27 @@ export class Runtime {
     const bytes = new Uint8Array(buffer);
     if (this.accelerator === "webgpu") {
       try {
-        return await this.library.loadAndCompile(bytes, { accelerator: "webgpu" });
+        return await this.compileFor("webgpu", file, bytes);
       } catch (error) {
-        console.warn(`${file.name} does not compile for WebGPU, the CPU takes over: ${firstLine(error)}`);
-        this.accelerator = "wasm";
+        console.warn(`${file.name} does not compile for WebGPU, the CPU takes it: ${firstLine(error)}`);
       }
     }
     try {
-      return await this.library.loadAndCompile(bytes, { accelerator: "wasm" });
+      return await this.compileFor("wasm", file, bytes);
     } catch (error) {
       throw new EditError(`LiteRT cannot load ${file.path} (${firstLine(error)}); export it as fp32 or int8.`);
     }
+  }
+
+  async compileFor(accelerator, file, bytes) {
+    const model = await this.library.loadAndCompile(bytes, { accelerator });
+    this.placed.set(file.name, accelerator);
+    return model;
+  }
+
+  /** Where the networks run that were loaded by now: "webgpu", "wasm" or "wasm+webgpu". */
+  get accelerators() {
+    return [...new Set(this.placed.size ? this.placed.values() : [this.accelerator])].sort().join("+");
   }
 
   /**
@@ -116,9 +130,11 @@ async function copied(outputs) {
   return out;
 }
 
-async function hasGpu() {
+/** Whether there is a GPU; one that is imitated by the processor only counts when it was asked for. */
+async function hasGpu(any) {
   try {
-    return Boolean(await globalThis.navigator?.gpu?.requestAdapter());
+    const adapter = await globalThis.navigator?.gpu?.requestAdapter();
+    return Boolean(adapter) && (any || !(adapter.info?.isFallbackAdapter ?? adapter.isFallbackAdapter));
   } catch {
     return false;
   }

@@ -3,6 +3,7 @@
 export const TASKS = {
   remove: {
     title: "Remove an object",
+    short: "Remove",
     hint: "Paint over what should go. Its shadow is found by itself.",
     verb: "Remove",
     done: "Removed",
@@ -10,6 +11,7 @@ export const TASKS = {
   },
   outpaint: {
     title: "Extend the picture",
+    short: "Extend",
     hint: "Choose a shape; the new parts are painted, the photo stays as it is.",
     verb: "Extend",
     done: "Extended",
@@ -17,6 +19,7 @@ export const TASKS = {
   },
   tone: {
     title: "Correct the tone",
+    short: "Tone",
     hint: "Exposure, contrast and colour. Paint a region to correct only that.",
     verb: "Correct",
     done: "Corrected",
@@ -24,6 +27,7 @@ export const TASKS = {
   },
   relight: {
     title: "Even out the light",
+    short: "Light",
     hint: "Takes shadows away. Paint a region to relight only that.",
     verb: "Relight",
     done: "Relit",
@@ -31,6 +35,7 @@ export const TASKS = {
   },
   sticker: {
     title: "Make a sticker",
+    short: "Sticker",
     hint: "Paint over the subject; it is cut out with a white border.",
     verb: "Cut out",
     done: "Your sticker",
@@ -52,7 +57,7 @@ export const PARTS = {
 /** The radio buttons of the tasks that a bundle has. chosen(name) hears the choice. */
 export function showTasks(fieldset, names, chosen) {
   for (const name of names) {
-    const { title, icon } = TASKS[name];
+    const { title, short, icon } = TASKS[name];
     const label = document.createElement("label");
     const input = Object.assign(document.createElement("input"), { type: "radio", name: "task", value: name });
     const drawing = document.createElementNS("http://www.w3.org/2000/svg", "svg");
@@ -61,7 +66,10 @@ export function showTasks(fieldset, names, chosen) {
     drawing.setAttribute("aria-hidden", "true");
     path.setAttribute("d", icon);
     drawing.append(path);
-    label.append(input, drawing, Object.assign(document.createElement("span"), { textContent: title }));
+    const words = [["long", title], ["short", short]].map(([className, textContent]) =>
+      Object.assign(document.createElement("span"), { className, textContent }),
+    );
+    label.append(input, drawing, ...words);
     input.addEventListener("change", () => chosen(name));
     fieldset.append(label);
   }

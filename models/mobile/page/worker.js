@@ -8,12 +8,12 @@ const waiting = [];
 let engine = null;
 
 self.onmessage = ({ data }) => {
-  if (data.kind === "boot") boot(data.base);
+  if (data.kind === "boot") boot(data.base, data.accelerator);
   else if (engine) engine.take(data);
   else waiting.push(data);
 };
 
-async function boot(base) {
+async function boot(base, accelerator) {
   let Engine;
   try {
     ({ Engine } = await import(new URL("engine.js", base).href));
@@ -21,6 +21,6 @@ async function boot(base) {
     self.postMessage({ fatal: `The page's own files could not be loaded (${error.message}); copy the bundle again.` });
     return;
   }
-  engine = new Engine(base, (message, transferred) => self.postMessage(message, transferred));
+  engine = new Engine(base, accelerator, (message, transferred) => self.postMessage(message, transferred));
   for (const message of waiting.splice(0)) engine.take(message);
 }
