@@ -120,6 +120,7 @@ function refresh() {
   part("undo").disabled = !painter.operations.length;
   part("redo").disabled = !painter.undone.length;
   part("clear").disabled = painter.empty;
+  if (document.activeElement?.disabled) part("overlay").focus({ preventScroll: true }); // else keys would be lost
   part("panel").toggleAttribute("aria-busy", state.busy);
   body.classList.toggle("busy", state.busy);
 }
