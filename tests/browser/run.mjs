@@ -70,6 +70,21 @@ const ADAPTERS = {
     const { toTensor, fromTensor } = await load("canvas.js");
     return fromTensor(toTensor(x, side), side, x.channels, side, side);
   },
+  async plainSha256(words) {
+    return (await load("sha256.js")).plainSha256(words.buffer);
+  },
+  // What the denoiser is given at every step; it answers sevens.
+  async sampled(manifest, steps) {
+    const { Networks } = await load("networks.js");
+    const calls = [];
+    const run = async (file, signature, inputs) => {
+      calls.push(inputs);
+      return { latent: inputs.latent.map(() => 7) };
+    };
+    const encoded = { side: 16, features: new Float32Array(4), guessLatent: null };
+    await new Networks(manifest, run).sample(encoded, steps);
+    return calls;
+  },
   // An edit whose networks answer with pictures that the test drew.
   async edit(name, request, manifest, answers) {
     const stages = [];

@@ -27,7 +27,7 @@ const STRIP = 32; // rows at a time: what is computed on the way stays in the pr
 export class Guide {
   constructor(image, known, change, smallHole, guess, k) {
     const { height, width } = image;
-    const small = shrinkKnown(image, known, ...fitted(height, width, k.guide_size, 1));
+    const small = shrinkKnown(image, known, ...fitted(height, width, k.guide_size, 1), false);
     const correction = seamCorrection(change, zeros(change), smallHole, k);
     const n = smallHole.data.length;
     for (let i = 0; i < correction.data.length; i++) correction.data[i] *= smallHole.data[i % n];

@@ -19,8 +19,9 @@ function blurLine(row, kernel, line, out, edge) {
   line.fill(edge ? row[0] : 0, 0, radius).fill(edge ? row[width - 1] : 0, radius + width);
   line.set(row, radius);
   for (let x = 0; x < width; x++) {
-    let sum = 0;
-    for (let j = 0; j < kernel.length; j++) sum += kernel[j] * line[x + j];
+    const centre = x + radius;
+    let sum = kernel[radius] * line[centre];
+    for (let j = 1; j <= radius; j++) sum += kernel[radius + j] * (line[centre - j] + line[centre + j]);
     out[x] = sum;
   }
 }
@@ -37,18 +38,24 @@ function blurRows(x, kernel, edge) {
 function blurColumns(x, kernel, edge) {
   const out = new Picture(x.channels, x.height, x.width);
   const radius = kernel.length >> 1;
+  const beyond = new Float32Array(x.width);
   for (let c = 0; c < x.channels; c++) {
+    const row = (y) => {
+      if (y >= 0 && y < x.height) return x.row(c, y);
+      return edge ? x.row(c, y < 0 ? 0 : x.height - 1) : beyond;
+    };
     for (let y = 0; y < x.height; y++) {
       const target = out.row(c, y);
-      for (let j = 0; j < kernel.length; j++) {
-        const source = y + j - radius;
-        if (!edge && (source < 0 || source >= x.height)) continue;
-        const row = x.row(c, Math.min(Math.max(source, 0), x.height - 1));
-        for (let i = 0; i < x.width; i++) target[i] += kernel[j] * row[i];
-      }
+      addPair(target, row(y), beyond, kernel[radius]);
+      for (let j = 1; j <= radius; j++) addPair(target, row(y - j), row(y + j), kernel[radius + j]);
     }
   }
   return out;
+}
+
+/** target += weight · (a + b) */
+function addPair(target, a, b, weight) {
+  for (let i = 0; i < target.length; i++) target[i] += weight * (a[i] + b[i]);
 }
 
 /** Separable Gaussian of a picture; sigma in pixels, 0 returns x. pad: "replicate" or "constant" (zeros). */

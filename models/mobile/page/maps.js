@@ -5,7 +5,7 @@
  */
 
 import { gaussianBlur, guidedFilter, maxPool, times } from "./filters.js";
-import { Picture, cropped, fitted, linearToSrgb, luminance, srgbToLinear } from "./image.js";
+import { Picture, cropped, fitted, linearToSrgb, looked, luminance, srgbToLinear, tabled } from "./image.js";
 import { cropAround } from "./region.js";
 import { Enlarged, resize } from "./resize.js";
 
@@ -124,19 +124,27 @@ export function applyColourMap(x, map) {
 export function recoloured(strip, map, k) {
   const white = applyColourMap(new Picture(3, 1, 1, new Float32Array([1, 1, 1])), map).data;
   const out = applyColourMap(strip, map);
-  const n = strip.height * strip.width;
+  if (white.some((v) => v < 1)) liftHighlights(out, strip, white, k);
   const drop = Math.max(1 - white[0], 1 - white[1], 1 - white[2]);
   const share = drop <= k.white_drop ? 1 : k.white_drop / drop;
-  const { data } = strip;
-  for (let i = 0; i < n; i++) {
-    const bright = Math.min(data[i], data[n + i], data[2 * n + i]) ** k.highlights;
-    for (let c = 0; c < 3; c++) {
-      const at = c * n + i;
-      const edited = Math.min(1, Math.max(0, out.data[at] + Math.max(0, 1 - white[c]) * bright));
-      out.data[at] = data[at] + share * (edited - data[at]);
-    }
+  for (let i = 0; i < out.data.length; i++) {
+    const edited = Math.min(1, Math.max(0, out.data[i]));
+    out.data[i] = strip.data[i] + share * (edited - strip.data[i]);
   }
   return out;
+}
+
+function liftHighlights(out, strip, white, k) {
+  const power = tabled((x) => x ** k.highlights, 4096);
+  const { data } = strip;
+  const n = strip.height * strip.width;
+  const [red, green, blue] = Array.from(white, (v) => Math.max(0, 1 - v));
+  for (let i = 0; i < n; i++) {
+    const bright = looked(power, Math.min(data[i], data[n + i], data[2 * n + i]));
+    out.data[i] += red * bright;
+    out.data[n + i] += green * bright;
+    out.data[2 * n + i] += blue * bright;
+  }
 }
 
 /** Gains below the threshold become exactly 0, those above twice the threshold stay: small gains are noise. */

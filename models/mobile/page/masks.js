@@ -68,7 +68,7 @@ function dilateDisc(x, radius) {
   const wide = new Float32Array(x.width);
   for (let y = 0; y < x.height; y++) {
     const row = x.row(0, y);
-    if (row.every((v) => v === 0)) continue; // most rows of most masks
+    if (firstOf(row) === row.length) continue; // most rows of most masks
     for (let dy = 0; dy <= radius; dy++) {
       maxLine(row, halves[dy], wide);
       for (const target of dy ? [y - dy, y + dy] : [y]) {
@@ -88,8 +88,8 @@ export function boundingBox(mask) {
   let [top, left, bottom, right] = [Infinity, Infinity, 0, 0];
   for (let y = 0; y < mask.height; y++) {
     const row = mask.data.subarray(y * mask.width, (y + 1) * mask.width);
-    const first = row.findIndex((v) => v > 0);
-    if (first < 0) continue;
+    const first = firstOf(row);
+    if (first === row.length) continue;
     let last = mask.width - 1;
     while (row[last] <= 0) last--;
     [top, bottom] = [Math.min(top, y), y + 1];
@@ -98,10 +98,17 @@ export function boundingBox(mask) {
   return bottom ? { top, left, bottom, right } : null;
 }
 
+/** The first place of a row that is above 0, or its length. */
+function firstOf(row) {
+  let x = 0;
+  while (x < row.length && row[x] <= 0) x++;
+  return x;
+}
+
 /** The mask of an edit that needs one. EditError when it is empty, or all white where something has to be left. */
 export function checkMask(mask, task) {
   if (!boundingBox(mask)) throw new EditError("The mask is empty; paint over what you want to edit.");
-  if (task === "remove" && mask.data.every((v) => v > 0)) {
+  if (task === "remove" && !mask.data.includes(0)) {
     throw new EditError("The mask covers the whole photo; leave some of it free, for the fill to continue from.");
   }
 }

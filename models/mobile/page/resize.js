@@ -41,30 +41,18 @@ function resampleRow(row, table, out) {
   }
 }
 
-/** The smallest and the largest value of a picture or photo. */
-function rangeOf(x) {
-  let [low, high] = [Infinity, -Infinity];
-  for (let c = 0; c < x.channels; c++) {
-    for (let y = 0; y < x.height; y++) {
-      const row = x.row(c, y);
-      for (let i = 0; i < x.width; i++) {
-        if (row[i] < low) low = row[i];
-        if (row[i] > high) high = row[i];
-      }
-    }
-  }
-  return [low, high];
-}
-
-/** Antialiased resampling, row by row: the source is read once and never held as floats. */
+/** Antialiased resampling, row by row: the source is read once and never held as floats. Returns {out, low, high}. */
 function resampled(x, height, width, mode) {
   const out = new Picture(x.channels, height, width);
   const [columns, rows] = [weightTable(x.width, width, mode), weightTable(x.height, height, mode)];
   const narrow = new Float32Array(width);
+  const range = { low: Infinity, high: -Infinity };
   for (let c = 0; c < x.channels; c++) {
     let start = 0; // the first output row that may still need input rows
     for (let y = 0; y < x.height; y++) {
-      resampleRow(x.row(c, y), columns, narrow);
+      const row = x.row(c, y);
+      widen(range, row);
+      resampleRow(row, columns, narrow);
       while (start < height && rows[start].first + rows[start].weights.length <= y) start++;
       for (let i = start; i < height && rows[i].first <= y; i++) {
         const weight = rows[i].weights[y - rows[i].first];
@@ -74,7 +62,19 @@ function resampled(x, height, width, mode) {
       }
     }
   }
-  return out;
+  return { out, ...range };
+}
+
+/** Widens a range {low, high} to the values of a row. */
+function widen(range, row) {
+  let { low, high } = range;
+  for (let x = 0; x < row.length; x++) {
+    const v = row[x];
+    if (v < low) low = v;
+    if (v > high) high = v;
+  }
+  range.low = low;
+  range.high = high;
 }
 
 /**
@@ -138,9 +138,8 @@ export function resize(x, height, width, mode = "bicubic") {
   if (x instanceof Picture && x.height === height && x.width === width) return x;
   if (mode === "area") return areaMean(x, height, width);
   if (mode === "nearest") return nearest(x, height, width);
-  const out = resampled(x, height, width, mode);
+  const { out, low, high } = resampled(x, height, width, mode);
   if (mode !== "bicubic") return out;
-  const [low, high] = rangeOf(x);
   const { data } = out;
   for (let i = 0; i < data.length; i++) data[i] = Math.min(high, Math.max(low, data[i]));
   return out;

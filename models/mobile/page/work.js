@@ -7,11 +7,13 @@ import { areaMean } from "./resize.js";
  * Picture and hole at a smaller size; known pixels are averaged over known pixels only.
  *
  * What is in the hole must not bleed into its edge, from where every fill continues. image: [3, h, w], known: [1, h, w]
- * of 0 and 1, both anything that has rows. Returns {image, hole}.
+ * of 0 and 1, both anything that has rows. inside: whether the hole is to show what the image has there. Returns
+ * {image, hole}.
  */
-export function shrinkKnown(image, known, height, width) {
+export function shrinkKnown(image, known, height, width, inside = true) {
   const weight = areaMean(known, height, width);
-  const [clean, everything] = [areaMean(image, height, width, known), areaMean(image, height, width)];
+  const clean = areaMean(image, height, width, known);
+  const everything = inside ? areaMean(image, height, width) : clean;
   const thin = weight.data.every((v) => v >= 0.5); // a hole thinner than a working pixel
   const hole = new Picture(1, height, width, weight.data.map((v) => (v < (thin ? 1 : 0.5) ? 1 : 0)));
   const n = hole.data.length;
