@@ -35,7 +35,8 @@ def tools(root):
     named = os.environ.get("EDITKIT_NODE_MODULES")
     packages = Path(named) if named else root / "node_modules"
     browsers = (os.environ.get("EDITKIT_CHROMIUM"), "chromium", "chromium-browser", "google-chrome")
-    found = {"node": shutil.which("node"), "chromium": next((p for b in browsers if b and (p := shutil.which(b))), None)}
+    chromium = next((path for name in browsers if name and (path := shutil.which(name))), None)
+    found = {"node": shutil.which("node"), "chromium": chromium}
     for name, path in found.items():
         if path is None:
             pytest.skip(f"{name} is not installed; it runs the page")

@@ -167,10 +167,12 @@ function drawAll(context, operations, width, height) {
 function drawStroke(context, { points, radius, erase }) {
   context.save();
   context.globalCompositeOperation = erase ? "destination-out" : "source-over";
-  Object.assign(context, { lineWidth: 2 * radius, lineCap: "round", lineJoin: "round", strokeStyle: INK });
+  Object.assign(context, { lineWidth: 2 * radius, lineCap: "round", lineJoin: "round", strokeStyle: INK, fillStyle: INK });
   context.beginPath();
-  context.moveTo(points[0].x, points[0].y);
-  for (const { x, y } of points.length > 1 ? points.slice(1) : points) context.lineTo(x, y);
+  context.arc(points[0].x, points[0].y, radius, 0, 2 * Math.PI); // a line of no length draws nothing
+  context.fill();
+  context.beginPath();
+  for (const { x, y } of points) context.lineTo(x, y);
   context.stroke();
   context.restore();
 }
