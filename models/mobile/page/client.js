@@ -21,6 +21,7 @@ export class Client {
 
   /** Resolves to the engine's answer; stage(text) hears its progress. EditError carries its one sentence. */
   ask(kind, request = {}, transferred = [], stage = () => {}) {
+    if (this.broken) return Promise.reject(new EditError(this.broken));
     const id = this.count++;
     return new Promise((resolve, reject) => {
       this.waiting.set(id, { resolve, reject, stage });
@@ -37,6 +38,7 @@ export class Client {
   }
 
   fail(sentence) {
+    this.broken = sentence;
     for (const { reject } of this.waiting.values()) reject(new EditError(sentence));
     this.waiting.clear();
   }
