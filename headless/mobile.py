@@ -69,9 +69,9 @@ def _model(name: str):
         )
     torch.manual_seed(RANDOM_SEED)
     model = BlazeEdit(config("blazeedit-195m")).requires_grad_(False).eval()
-    for parameter in model.parameters():  # the layers that start at zero would hide what is lost behind them
-        if parameter.ndim > 1 and not bool(parameter.any()):
-            torch.nn.init.normal_(parameter, std=0.02)
+    for parameter in model.parameters():  # what starts at 0 or 1 would hide losses, and fold into other operators
+        if not bool((parameter != parameter.flatten()[0]).any()):
+            torch.nn.init.normal_(parameter, mean=float(parameter.flatten()[0]), std=0.02)
     return model, {"name": "blazeedit-195m", "licence": "Apache-2.0", "trained": False}
 
 
