@@ -27,6 +27,8 @@ WHITE_DROP = (
 TONE_DEFAULT = "network"
 ATTACHED = 0.05  # log-gain from which a place counts as shadow when its connection to the object is sought
 SHADOW_EDGES = (1, 0.01)  # guided filter: with a true gain map, radius 3 would halve what can be reached
+SHADOW_FADE = (0.03, 0.02)  # log-gain that counts as noise, in the small map and at full size
+SHADOW_MINIMUM = 96  # px of the surroundings that a shadow is looked for in, at least
 TAPER = 0.12  # share of a crop's side over which a gain fades out before the crop's border
 
 
@@ -47,12 +49,12 @@ def lift_shadow(model: BlazeEdit, image: Tensor, hole: Tensor) -> tuple[Tensor, 
 
     The gain head sees the hole's surroundings; its gain fades to nothing before the crop ends, so that no edge shows.
     """
-    crop, crop_hole, record = crop_around(image, hole, context=SHADOW_CONTEXT, multiple=8, minimum=96)
+    crop, crop_hole, record = crop_around(image, hole, context=SHADOW_CONTEXT, multiple=8, minimum=SHADOW_MINIMUM)
     small = log_gain(model.shadow_head, crop, crop_hole, TASKS["remove"].tau, model.config.gain_size)
     small = small.clamp_min(0)  # a lifted shadow gets lighter
     small = small * attached(small, masks.fit(crop_hole, *small.shape[-2:], mode="nearest"))
-    gain = upsample_gain(fade_gain(small, 0.03), crop, *SHADOW_EDGES) * _taper(crop, record, image)
-    gain = fade_gain(gain, 0.02) * (1 - crop_hole[:, None])
+    gain = upsample_gain(fade_gain(small, SHADOW_FADE[0]), crop, *SHADOW_EDGES) * _taper(crop, record, image)
+    gain = fade_gain(gain, SHADOW_FADE[1]) * (1 - crop_hole[:, None])
     lifted = apply_gain(crop, gain)
     moved = (gain.abs().amax(1) > 0).float()
     out, shadow = image.clone(), torch.zeros_like(hole)

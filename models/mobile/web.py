@@ -7,7 +7,8 @@ from ..errors import EditError
 
 PAGE = Path(__file__).resolve().parent / "page"
 LITERTJS = "2.5.3"
-# place below litert/ -> place below node_modules/@litertjs
+# place below litert/ -> place below node_modules/@litertjs. A browser loads one of the three pairs: the plain one, the
+# one for browsers without relaxed SIMD (Safari), or with a GPU the one whose networks may run partly on it.
 FILES = {
     "index.js": "core/dist/index.js",
     "wasm-utils.js": "wasm-utils/dist/bundle.js",
@@ -15,6 +16,8 @@ FILES = {
     "wasm/litert_wasm_internal.wasm": "core/wasm/litert_wasm_internal.wasm",
     "wasm/litert_wasm_compat_internal.js": "core/wasm/litert_wasm_compat_internal.js",
     "wasm/litert_wasm_compat_internal.wasm": "core/wasm/litert_wasm_compat_internal.wasm",
+    "wasm/litert_wasm_jspi_internal.js": "core/wasm/litert_wasm_jspi_internal.js",
+    "wasm/litert_wasm_jspi_internal.wasm": "core/wasm/litert_wasm_jspi_internal.wasm",
 }
 
 
