@@ -64,7 +64,7 @@ def test_the_server_and_the_headless_runner_give_the_same_picture(server, checko
     prompt = json.loads(twin.read_text(encoding="utf-8"))
     lacking = [p for p in needed_packages(prompt) if not has_package(checkout.python, p)]
     if lacking:
-        pytest.skip(f"{checkout.python} lacks {', '.join(lacking)} (requirements-mobile.txt), which this workflow needs")
+        pytest.skip(f"{checkout.python} lacks {', '.join(lacking)} (requirements-mobile.txt)")
     alone = headless(checkout.python, twin, prompt, tmp_path / "out")
     queued = on_server(server, prompt)
     assert queued and queued.keys() == alone.keys()
