@@ -203,6 +203,33 @@ def test_nothing_is_loaded_before_it_is_used(fp32_bundle, monkeypatch):
     assert opened == ["relight"]
 
 
+@pytest.fixture
+def plain_model(tiny, monkeypatch, tmp_path):
+    """A bundle of a model as the paper's, without a first guess and without heads; its files are run by torch."""
+    from editkit.models.blazeedit.model import BlazeEdit
+    from editkit.models.mobile import convert, exporting
+
+    own = replace(tiny.config, guess=False, gain_head=None, prediction="epsilon", schedule="scaled_linear")
+    torch.manual_seed(1)
+    model = BlazeEdit(own).requires_grad_(False).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    networks = convert.modules(model)
+
+    def call(self, _signature, **inputs):
+        return networks[self.path.stem](**inputs)
+
+    monkeypatch.setattr(runtime.Network, "__call__", call)
+    return BundleModel(tmp_path, manifest.Manifest(exporting._draft(model, [64], exporting.Request(tmp_path))))
+
+
+@pytest.mark.parametrize("name", ["remove", "outpaint", "tone", "relight by the network", "sticker"])
+def test_a_bundle_of_a_model_without_a_first_guess_makes_every_edit(plain_model, name):
+    assert plain_model.relight_head is None and plain_model.autoencoder.encode(photo(40, 64)) is None
+    edit = EDITS[name](plain_model, photo())
+    assert edit.image.isfinite().all() and 0 <= edit.image.min() and edit.image.max() <= 1
+
+
 def test_an_edit_in_8_bits_stays_close_to_torch(int8_bundle, torch_model):
     model = BundleModel(int8_bundle, manifest.read(int8_bundle), threads=1)
     for name in ("remove without shadow", "tone", "relight by its head"):
