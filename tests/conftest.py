@@ -23,6 +23,7 @@ def load_pack() -> None:
 
 
 load_pack()
+pytest_plugins = ["editkit.tests.bundles"]
 
 
 def pytest_addoption(parser):

@@ -128,7 +128,8 @@ def _texture_sigma(hole: Tensor) -> float:
 
 def _map(model: BlazeEdit, work: Work, small: Tensor, strength: float, kind: str):
     """The edit as a map between the codec's own reconstruction and its output, applied to the full picture."""
-    seen = _own(work, model.autoencoder.decode(model.autoencoder.encode(work.small)).clamp(0, 1))
+    latent = model.autoencoder.encode(work.small)  # None: a bundle without an encoder for pictures
+    seen = work.small if latent is None else _own(work, model.autoencoder.decode(latent).clamp(0, 1))
     if kind == "residual":  # a task of the user's: what the network changed, on top of the photo's own pixels
         edited = (work.image + resize(small - seen, work.image.shape[-2:])).clamp(0, 1)
     elif kind == "colour_map":

@@ -107,8 +107,9 @@ def convert(name: str, module: torch.nn.Module, model: BlazeEdit, sizes: list[in
     try:
         with quiet():
             converter.convert(**({"lightweight_conversion": True} if large else {})).export(str(path))
-    except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
-        raise EditError(f"{name} could not be converted ({str(error).splitlines()[0]}).") from error
+    except Exception as error:  # of torch, jax or the converter, which promise no kind
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise EditError(f"{name} could not be converted ({reason}).") from error
 
 
 @contextlib.contextmanager

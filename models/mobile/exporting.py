@@ -61,9 +61,11 @@ def export(model: BlazeEdit, request: Request, callback: Callback = None) -> dic
     quantise.check(request.quantisation)
     model, out = plain(model), Path(request.out).expanduser().absolute()
     sizes = convert.check_sizes(request.sizes or [256 if model.config.guess else 512])
+    _check_calibration(request)
     _check_place(out, request.overwrite, model)
-    part = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
+    part = None
     try:
+        part = Path(tempfile.mkdtemp(prefix=f".{out.name[:40]}.", suffix=".part", dir=out.parent))
         bundle = part / out.name
         bundle.mkdir()
         table = _fill(model, sizes, bundle, part, request, callback or (lambda *_: None))
@@ -72,7 +74,8 @@ def export(model: BlazeEdit, request: Request, callback: Callback = None) -> dic
     except OSError as error:
         raise EditError(f"The bundle could not be written to {out} ({error.strerror or error}).") from error
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        if part is not None:
+            shutil.rmtree(part, ignore_errors=True)
 
 
 def plain(model: nn.Module) -> BlazeEdit:
@@ -86,13 +89,27 @@ def plain(model: nn.Module) -> BlazeEdit:
     return copy.requires_grad_(False).eval()
 
 
+def _check_calibration(request: Request) -> None:
+    """EditError, before the long part, where int8-static has nothing to be calibrated on."""
+    if request.quantisation != "int8-static":
+        return
+    if request.calibration is None:
+        raise EditError("int8-static has to be calibrated; give a folder of photographs with --calibration.")
+    if str(request.calibration) != "samples":
+        samples.photos(request.calibration)
+
+
 def _check_place(out: Path, overwrite: bool, model: BlazeEdit) -> None:
     """EditError for a folder that exists, cannot be written, or has no room."""
     if not out.name:
         raise EditError(f"{out} is no place for a bundle; name a folder of its own.")
-    if out.exists() and not overwrite:
-        raise EditError(f"{out} exists already; choose another folder, or say --overwrite.")
-    if out.exists() and not (out / manifest.NAME).is_file() and (not out.is_dir() or any(out.iterdir())):
+    archive = _archive(out)
+    taken = next((path for path in (out, archive) if os.path.exists(path)), None)
+    if taken and not overwrite:
+        raise EditError(f"{taken} exists already; choose another folder, or say --overwrite.")
+    if os.path.isdir(archive):
+        raise EditError(f"{archive} is a folder, and the .zip would go there; choose another place.")
+    if taken == out and not (out / manifest.NAME).is_file() and (not out.is_dir() or any(out.iterdir())):
         raise EditError(f"{out} is not a bundle, so it is not overwritten; choose another folder.")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -187,18 +204,13 @@ def _check_edits(bundle, draft, cases, part, kinds, request, calibration, table)
 
 def _calibration(model, sizes, cases, request: Request) -> dict[str, dict[str, list[dict]]]:
     """File -> signature -> inputs as arrays, from the user's photographs or, with "samples", the pack's own."""
-    if request.calibration is None:
-        raise EditError("int8-static has to be calibrated; give a folder of photographs with --calibration.")
-    cases = (
-        samples.of_folder(model, sizes[0], request.calibration)
-        if str(request.calibration) != "samples"
-        else cases
-    )
+    if str(request.calibration) != "samples":
+        cases = [case for size in sizes for case in samples.of_folder(model, size, request.calibration)]
     out: dict[str, dict[str, list[dict]]] = {}
     for case in cases:
-        index = sizes.index(case.size) if case.size in sizes else 0
+        own = convert.key(sizes.index(case.size), case.size)
         for name, values in samples.inputs_of(case):
-            key = convert.DEFAULT_KEY if name in samples.HEADS.values() else convert.key(index, case.size)
+            key = convert.DEFAULT_KEY if name in samples.HEADS.values() else own
             out.setdefault(name, {}).setdefault(key, []).append(values)
     return out
 
@@ -335,17 +347,25 @@ def _zip(bundle: Path, path: Path) -> Path:
     return path
 
 
+def _archive(out: Path) -> Path:
+    return out.with_name(f"{out.name}.zip")
+
+
 def _publish(bundle: Path, packed: Path, out: Path) -> dict:
-    """Moves the finished bundle to its place; an older one steps aside first and comes back if that fails."""
-    aside = bundle.parent / "older"
-    if out.exists():
-        os.replace(out, aside)
+    """Moves the finished bundle and its .zip to their places; older ones step aside, and come back if that fails."""
+    aside, moves = bundle.parent / "older", ((bundle, out), (packed, _archive(out)))
+    aside.mkdir()
     try:
-        os.replace(bundle, out)
-    except OSError:
-        with contextlib.suppress(OSError):
-            os.replace(aside, out)
+        for new, place in moves:
+            if place.exists():
+                os.replace(place, aside / place.name)
+            os.replace(new, place)
+    except BaseException:
+        for new, place in moves:
+            with contextlib.suppress(OSError):
+                if not new.exists():
+                    os.replace(place, new)
+                if (aside / place.name).exists():
+                    os.replace(aside / place.name, place)
         raise
-    archive = out.with_name(f"{out.name}.zip")
-    os.replace(packed, archive)
-    return {"folder": out, "zip": archive}
+    return {"folder": out, "zip": _archive(out)}

@@ -74,11 +74,12 @@ def _read_one(folder: Path, manifest, entry: dict) -> Case:
         expected["guess_latent"] = raw(entry["guess_latent"], latent)
     gain = None
     if entry["gain"]:
-        image, mask = (_load_png(folder, entry["gain"][k]) for k in ("image", "mask"))
+        small = manifest.file(entry["gain"]["file"])["signatures"][0]["size"]
+        image, mask = (_load_png(folder, entry["gain"][k], small, c) for k, c in (("image", 3), ("mask", 1)))
         gain = (entry["gain"]["file"], image, mask[:, 0])
-        expected["log_gain"] = raw(entry["gain"]["log_gain"], 3, image.shape[-1])
-    guess = _load_png(folder, entry["guess"]) if entry["guess"] else None
-    image, mask = _load_png(folder, entry["image"]), _load_png(folder, entry["mask"])[:, 0]
+        expected["log_gain"] = raw(entry["gain"]["log_gain"], 3, small)
+    guess = _load_png(folder, entry["guess"], side, 3) if entry["guess"] else None
+    image, mask = _load_png(folder, entry["image"], side, 3), _load_png(folder, entry["mask"], side, 1)[:, 0]
     return Case(entry["task"], side, image, mask, guess, noise, rows, gain, expected)
 
 
@@ -92,12 +93,17 @@ def _save_png(folder: Path, name: str, picture: Tensor) -> str:
     return name
 
 
-def _load_png(folder: Path, name: str) -> Tensor:
+def _load_png(folder: Path, name: str, side: int, channels: int) -> Tensor:
     from PIL import Image
 
-    with Image.open(folder / name) as picture:
-        pixels = np.asarray(picture, np.float32) / 255
-    return torch.from_numpy(pixels[..., None] if pixels.ndim == 2 else pixels).permute(2, 0, 1)[None]
+    try:
+        with Image.open(folder / name) as picture:
+            size, pixels = picture.size, np.asarray(picture.convert("L" if channels == 1 else "RGB"), np.float32) / 255
+    except OSError as error:
+        raise EditError(f"{name} is not a picture ({error}); export the bundle again.") from None
+    if size != (side, side):
+        raise EditError(f"{name} has {size[0]}x{size[1]} px, not {side}x{side}; export the bundle again.")
+    return torch.from_numpy(pixels.reshape(side, side, channels)).permute(2, 0, 1)[None]
 
 
 def _save_raw(folder: Path, name: str, value: Tensor) -> str:

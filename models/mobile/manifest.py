@@ -11,6 +11,7 @@ from .schema import problem
 NAME, FORMAT, VERSION = "manifest.json", "editkit-mobile-bundle", 1
 SCHEMA = Path(__file__).resolve().parent / "manifest.schema.json"
 AGAIN = "export or copy the bundle again"
+NETWORKS = ("encoder", "denoiser", "decoder")  # what every bundle has; gain heads are more
 
 
 class Manifest:
@@ -33,8 +34,11 @@ class Manifest:
         return next(f for f in self.data["files"] if f["name"] == name)
 
     def signature(self, name: str, size: int) -> str:
-        """The key under which a file holds a network for a canvas of `size` px."""
-        return next(s["key"] for s in self.file(name)["signatures"] if s["size"] == size)
+        """The key under which a file holds a network for a canvas of `size` px. EditError when it holds none."""
+        found = next((s["key"] for s in self.file(name)["signatures"] if s["size"] == size), None)
+        if found is None:
+            raise EditError(f"This bundle has no {name} for pictures of {size} px; {AGAIN}.")
+        return found
 
     def noise_levels(self, t: float) -> tuple[float, float]:
         """(α, σ) of the schedule at a time that the manifest lists. EditError for another one."""
@@ -65,6 +69,8 @@ def read(folder: Path | str) -> Manifest:
         raise EditError(f"{folder} is not a bundle: {NAME} is missing; {AGAIN}.") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise EditError(f"{path} is not readable JSON ({error}); {AGAIN}.") from None
+    except OSError as error:
+        raise EditError(f"{path} cannot be read ({error.strerror}); {AGAIN}.") from None
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise EditError(f"{path} is not an EditKit bundle's manifest; {AGAIN}.")
     if data.get("format_version") != VERSION:
@@ -72,10 +78,32 @@ def read(folder: Path | str) -> Manifest:
             f"The bundle {folder} has format version {data.get('format_version')!r} and this EditKit reads version "
             f"{VERSION}; export it again."
         )
-    found = problem(data, schema())
+    found = problem(data, schema()) or _contradiction(data)
     if found:
         raise EditError(f"{path} is damaged: {found}; {AGAIN}.")
     return Manifest(data)
+
+
+def _contradiction(data: dict) -> str | None:
+    """What a schema cannot say: that the parts which name each other are there."""
+    files = {f["name"]: [s["size"] for s in f["signatures"]] for f in data["files"]}
+    sizes, listed = data["canvas"]["sizes"], {f["path"] for f in data["golden_files"]}
+    for name in NETWORKS:
+        lacking = [size for size in sizes if size not in files.get(name, [])]
+        if lacking:
+            return f"there is no {name} for a canvas of {lacking[0]} px"
+    for name, edit in data["golden"].items():
+        gain, rows = edit["gain"] or {}, data["schedule"]["steps"].get(str(edit["steps"]), [])
+        if edit["size"] not in sizes or edit["task"] not in data["tasks"] or gain.get("file", "encoder") not in files:
+            return f"the golden edit {name} is of a size, a task or a network that is not in the bundle"
+        if not edit["steps"] == len(rows) == len(edit["noise"]) == len(edit["latent"]):
+            return f"the golden edit {name} does not have what its {edit['steps']} steps need"
+        paths = [edit[k] for k in ("image", "mask", "guess", "features", "guess_latent", "decoded")]
+        paths += edit["noise"] + edit["latent"] + [v for k, v in gain.items() if k != "file"]
+        unlisted = [path for path in paths if path is not None and path not in listed]
+        if unlisted:
+            return f"{unlisted[0]} of the golden edit {name} is not among golden_files"
+    return None
 
 
 def check_files(folder: Path | str, manifest: Manifest) -> None:

@@ -110,7 +110,10 @@ class _Codec:
             torch.zeros(model.config.latent_channels),
         )  # `mean.device` is where it runs
 
-    def encode(self, image: Tensor) -> Tensor:
+    def encode(self, image: Tensor) -> Tensor | None:
+        """None for a model without a first guess: its files do not hold E."""
+        if not self.model.config.guess:
+            return None
         blank = torch.zeros(1, *image.shape[-2:])
         return self.model.conditions(image, blank, 0.0, image)[1]
 

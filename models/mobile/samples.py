@@ -153,20 +153,22 @@ def expected(model: BlazeEdit, case: Case) -> dict[str, Tensor]:
     return out | {"decoded": model.autoencoder.decode(latent)}
 
 
-@torch.no_grad()
-def of_folder(model: BlazeEdit, size: int, folder: Path) -> list[Case]:
-    """Cases from a user's photographs, for calibration: each photograph once, the tasks in turn, an ellipse as mask.
-
-    EditError when the folder is missing or holds no photograph.
-    """
+def photos(folder: Path) -> list[Path]:
+    """The photographs to calibrate on. EditError when the folder is missing or holds none."""
     paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in PHOTOS) if folder.is_dir() else []
     if not paths:
         raise EditError(
             f"There are no photographs in {folder} to calibrate on; name a folder of JPEG or PNG files."
         )
-    out, tasks = [], list(SAMPLES)
-    for index, path in enumerate(p.absolute() for p in paths[:MOST_PHOTOS]):
-        task = tasks[index % len(tasks)]
+    return [path.absolute() for path in paths[:MOST_PHOTOS]]
+
+
+@torch.no_grad()
+def of_folder(model: BlazeEdit, size: int, folder: Path) -> list[Case]:
+    """Cases from a user's photographs, for calibration: the tasks in turn, each at least once, an ellipse as mask."""
+    out, tasks, paths = [], list(SAMPLES), photos(folder)
+    for index in range(max(len(paths), len(tasks))):
+        task, path = tasks[index % len(tasks)], paths[index % len(paths)]
         region = (0.5, 0.5, 0.4, 0.3) if TASKS[task].needs_mask and task != "outpaint" else None
         case = _case(model, task, size, _photo(path), region, seed=index)
         case.expected = expected(model, case)
