@@ -1,4 +1,4 @@
-"""`python . bench quality|speed|parity`: the tables that anyone can rerun."""
+"""`python . bench quality|speed|mobile|parity`: the tables that anyone can rerun."""
 
 import argparse
 import json
@@ -12,6 +12,7 @@ DESCRIPTION = """Measures what this pack does, on your machine.
 
   quality   edits photographs whose right answer is known, against every classical method
   speed     seconds, memory and fraction of the machine's peak, beside Stable Diffusion's own parts
+  mobile    exported bundles beside torch: size, accuracy, latency, fraction of the peak, memory
   parity    recomputes recorded outputs of the official code of each system
 """
 QUALITY = """Scores the delivered edits of the shipped model on crops of 256 px, always the same ones.
@@ -30,6 +31,18 @@ Stable Diffusion 1.5's own networks (random weights, nothing is downloaded), all
   python . bench speed --quick            the same code on tiny sizes, to see that it runs
   python . bench speed --only edit,large  some parts: edit, large, parts, paper
 """
+MOBILE = """Exports the model for phones in int8, fp16 and fp32 and measures the bundles beside torch on this CPU: the
+paper's Tables 1 and 2, the error of every file and every edit on three photographs per task, the fraction of the
+machine's peak, memory, and whether the machine was idle. Needs requirements-mobile.txt.
+
+  python . bench mobile                              the shipped model: minutes, on a machine that does nothing else
+  python . bench mobile --bundle DIR --bundle DIR    bundles that `export` made, in place of fresh ones
+  python . bench mobile --model 195m --quants int8   the paper's size, random weights: 3 GB of disk and of memory
+  python . bench mobile --quick --quants int8        the same code on tiny sizes, to see that it runs
+
+Speed and seconds are judged only when other processes used at most a tenth of a core. The exit status is 1 when a
+judged must falls short.
+"""
 PARITY = """Compares this pack with recorded outputs of the official code.
 
   python . bench parity tests/fixtures           a folder of families
@@ -46,7 +59,8 @@ def main(argv: list[str]) -> int:
     try:
         for path in (options.json, getattr(options, "sheet", None)):
             _check_output(path)
-        return {"quality": quality, "speed": speed, "parity": parity}[options.table](options)
+        tables = {"quality": quality, "speed": speed, "mobile": mobile, "parity": parity}
+        return tables[options.table](options)
     except EditError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
@@ -56,10 +70,10 @@ def main(argv: list[str]) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The options of all three tables."""
+    """The options of all tables."""
     raw = argparse.RawDescriptionHelpFormatter
     top = argparse.ArgumentParser("python . bench", description=DESCRIPTION, formatter_class=raw)
-    tables = top.add_subparsers(dest="table", required=True, metavar="quality|speed|parity")
+    tables = top.add_subparsers(dest="table", required=True, metavar="quality|speed|mobile|parity")
 
     one = tables.add_parser(
         "quality", help="pictures against their truth", description=QUALITY, formatter_class=raw
@@ -97,15 +111,33 @@ def parser() -> argparse.ArgumentParser:
         "--weights", type=Path, metavar="DIR", help="another BlazeEdit folder than the shipped one"
     )
 
+    mobile_table = tables.add_parser(
+        "mobile", help="bundles for phones", description=MOBILE, formatter_class=raw
+    )
+    _mobile_arguments(mobile_table)
+
     three = tables.add_parser(
         "parity", help="the official code's numbers", description=PARITY, formatter_class=raw
     )
     three.add_argument(
         "folder", type=Path, metavar="DIR", help="one family's folder, or a folder of families"
     )
-    for table in (one, two, three):
+    for table in (one, two, mobile_table, three):
         table.add_argument("--json", type=Path, metavar="FILE", help="write what was measured as JSON")
     return top
+
+
+def _mobile_arguments(made: argparse.ArgumentParser) -> None:
+    made.add_argument(
+        "--bundle", type=Path, action="append", default=[], metavar="DIR", help="measure it; may be repeated"
+    )
+    made.add_argument(
+        "--model", default="small", metavar="small|195m|NAME|FOLDER", help="what is exported (small)"
+    )
+    made.add_argument("--quants", default="all", help="some of int8,fp16,fp32 (default: all)")
+    made.add_argument("--rounds", type=_positive, metavar="N", help="interleaved rounds (30; 195m: 3)")
+    made.add_argument("--threads", type=_counts, default=(1, 2), metavar="N[,N…]", help="threads (1,2)")
+    made.add_argument("--quick", action="store_true", help="tiny sizes: checks the code, not the machine")
 
 
 def quality(options) -> int:
@@ -138,6 +170,19 @@ def speed(options) -> int:
     _write(options.json, rows)
     print("\n".join(table.lines(rows)))
     return int(not options.quick and any(row["kind"] == "must" and not row["ok"] for row in rows))
+
+
+def mobile(options) -> int:
+    """Exports, measures, prints, writes; 1 when a must that was judged falls short."""
+    from . import mobile as table
+    from . import mobile_report as report
+
+    quants = _chosen(options.quants, table.QUANTS)
+    rows = table.run(table.kit(options.model, options.bundle), quants=quants, threads=options.threads,
+                     rounds=options.rounds, quick=options.quick)  # fmt: skip
+    _write(options.json, rows)
+    print("\n".join(report.lines(rows)))
+    return int(table.failed(rows))
 
 
 def parity(options) -> int:
@@ -193,6 +238,10 @@ def _positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{number} is too few; use 1 or more")
     return number
+
+
+def _counts(text: str) -> tuple[int, ...]:
+    return tuple(dict.fromkeys(_positive(part) for part in text.split(",")))
 
 
 def _check_output(path: Path | None) -> None:

@@ -22,14 +22,15 @@ def interleaved(jobs: dict[str, Callable], repeats: int, label: str = "speed") -
         for turn in range(repeats + 1):
             for name in order if turn % 2 else order[::-1]:
                 bar.set_postfix_str(name, refresh=True)
-                taken = _timed(jobs[name])
+                taken = timed(jobs[name])
                 if turn:
                     seconds[name].append(taken)
                 bar.update()
     return seconds
 
 
-def _timed(job: Callable) -> float:
+def timed(job: Callable) -> float:
+    """Seconds of one call, without gradients."""
     with torch.inference_mode():
         start = time.perf_counter()
         job()

@@ -17,7 +17,7 @@ def export(options: argparse.Namespace) -> int:
     from ..nodes.host import bundles
 
     packages.exporter()
-    model, details = _model(options.model)
+    model, details = named_model(options.model)
     litertjs = None
     if options.web:
         from .litertjs import locate
@@ -43,7 +43,7 @@ def export(options: argparse.Namespace) -> int:
     return 0
 
 
-def _model(name: str):
+def named_model(name: str):
     """The model to export and what the manifest says of it. EditError for a name that is no model."""
     import torch
 
