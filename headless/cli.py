@@ -237,6 +237,7 @@ def _export_arguments(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "--calibration", type=Path, metavar="FOLDER", help="photos for int8-static, or: samples"
     )
+    made.add_argument("--single-file", action="store_true", help="all networks in one .tflite, a signature each")
     made.add_argument("--overwrite", action="store_true", help="replace an older bundle")
     made.add_argument("--web", action="store_true", help="add a page that runs the bundle in a browser")
     made.add_argument(

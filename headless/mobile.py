@@ -27,7 +27,7 @@ def export(options: argparse.Namespace) -> int:
     name = f"{details['name']}-{options.quant}"
     request = exporting.Request(
         options.out or bundles.home() / name, options.quant, _sizes(options.sizes), options.overwrite,
-        calibration=options.calibration, version=_version(), web=litertjs, **details,
+        calibration=options.calibration, version=_version(), web=litertjs, single_file=options.single_file, **details,
     )  # fmt: skip
     start, shown = time.perf_counter(), _Stages()
     try:

@@ -1,10 +1,5 @@
 """PyTorch modules to .tflite files, one signature per canvas size; the sizes share their weights."""
 
-import contextlib
-import io
-import logging
-import os
-import warnings
 from pathlib import Path
 
 import torch
@@ -13,6 +8,7 @@ from torch import Tensor
 from ..blazeedit.model import BlazeEdit
 from ..errors import EditError
 from . import graphs, packages
+from .packages import quiet
 
 DEFAULT_KEY = "serving_default"
 
@@ -110,17 +106,3 @@ def convert(name: str, module: torch.nn.Module, model: BlazeEdit, sizes: list[in
     except Exception as error:  # of torch, jax or the converter, which promise no kind
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise EditError(f"{name} could not be converted ({reason}).") from error
-
-
-@contextlib.contextmanager
-def quiet():
-    """Without the converters' notes, which are for their developers."""
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(level)

@@ -18,7 +18,7 @@ from ..blazeedit.config import BlazeEditConfig
 from ..blazeedit.model import BlazeEdit
 from ..blazeedit.tasks import TASKS
 from ..errors import EditError
-from . import accuracy, convert, golden, manifest, operators, quantise, readme, samples
+from . import accuracy, convert, golden, joining, manifest, operators, quantise, readme, samples
 from .constants import constants
 from .runtime import BundleModel
 
@@ -50,6 +50,7 @@ class Request:
     calibration: Path | None = None
     version: str = ""
     web: Path | None = None
+    single_file: bool = False  # all networks in one .tflite
 
 
 def export(model: BlazeEdit, request: Request, callback: Callback = None) -> dict:
@@ -62,6 +63,8 @@ def export(model: BlazeEdit, request: Request, callback: Callback = None) -> dic
     model, out = plain(model), Path(request.out).expanduser().absolute()
     sizes = convert.check_sizes(request.sizes or [256 if model.config.guess else 512])
     _check_calibration(request)
+    if request.web is not None and request.single_file:
+        raise EditError("The page loads a file per network; leave --single-file or --web out.")
     _check_place(out, request.overwrite, model)
     part = None
     try:
@@ -149,6 +152,8 @@ def _fill(model, sizes, bundle: Path, part: Path, request: Request, tell) -> lis
         tell("checking whole edits", total - 3, total)
         kinds = {row["name"]: row["quantisation"] for row in table}
         edits = _check_edits(bundle, draft, cases, part, kinds, request, calibration, table)
+        if request.single_file:
+            joining.join(bundle, draft)
     tell("writing golden edits", total - 2, total)
     _finish(bundle, draft, cases, table, edits, request)
     tell("verifying", total - 1, total)

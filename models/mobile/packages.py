@@ -1,7 +1,11 @@
 """The packages that making and running a bundle need, or one sentence on how to get them."""
 
+import contextlib
 import importlib
+import io
+import logging
 import os
+import warnings
 
 from ..errors import EditError
 
@@ -38,7 +42,8 @@ def can_run() -> bool:
 def _import(name: str, purpose: str, command: str):
     top = name.partition(".")[0]
     try:
-        return importlib.import_module(name)
+        with quiet():
+            return importlib.import_module(name)
     except ImportError as error:
         what = (
             "is not installed" if (error.name or "").partition(".")[0] == top else f"does not load ({error})"
@@ -47,3 +52,17 @@ def _import(name: str, purpose: str, command: str):
             f"{top.replace('_', '-')} {what}, which is needed to {purpose}; run `{command}` "
             f"(known to work: {KNOWN_GOOD[top]})."
         ) from None
+
+
+@contextlib.contextmanager
+def quiet():
+    """Without the converters' notes, which are for their developers."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)

@@ -7,8 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..errors import EditError
-from .convert import quiet
-from .packages import quantizer
+from .packages import quantizer, quiet
 
 NAMES = ("fp32", "fp16", "int8", "int8-weights", "int8-static")
 MEANING = {

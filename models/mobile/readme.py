@@ -59,9 +59,11 @@ def _file_row(file: dict, db: float | None) -> str:
 
 
 def _tensor_row(file: dict) -> str:
-    first = file["signatures"][0]
-    sides = (", ".join(f"`{t['name']}` {t['shape']}" for t in first[side]) for side in ("inputs", "outputs"))
-    return f"| `{file['path']}` | {' | '.join(sides)} |"
+    rows = []
+    for one in file["signatures"]:
+        sides = (", ".join(f"`{t['name']}` {t['shape']}" for t in one[side]) for side in ("inputs", "outputs"))
+        rows.append(f"| `{file['path']}` | `{one['key']}` | {' | '.join(sides)} |")
+    return "\n".join(rows)
 
 
 def _rows(rows: list) -> str:
