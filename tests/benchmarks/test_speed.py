@@ -86,7 +86,7 @@ def test_unknown_choices_are_refused_before_anything_runs(capsys, tmp_path):
         cli.main(["quality", "--crops", "0"])
 
 
-@pytest.mark.parametrize("table", ["quality", "speed", "parity"])
+@pytest.mark.parametrize("table", ["quality", "speed", "mobile", "parity"])
 def test_help_teaches_with_examples(table, capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main([table, "--help"])
