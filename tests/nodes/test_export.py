@@ -86,7 +86,7 @@ def test_a_bundle_cannot_be_exported_again(home, fp32_bundle):
         run("EditKitExportMobileBundle", model=model, **{**EXPORT, "name": "other"})
 
 
-BAD = ["", "  ", ".", "..", ".x", "../x", "a/b", "/tmp/x", "a\\b", "C:x", "a*", "a?", 'a"b', "a<b", "a|b", "a\0b", "a\nb"]
+BAD = ["", "  ", ".", "..", ".x", "../x", "a/b", "/tmp/x", "C:x", "a\\b", *(f"a{c}b" for c in "*?\"<>|\0\n")]
 
 
 @pytest.mark.parametrize("name", BAD)
