@@ -2,9 +2,10 @@
 
 import base64
 import hashlib
+import http.client
 import io
+import os
 import tarfile
-import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def locate(named: str | None, pack: Path, cache: Path) -> Path:
     if named and named.startswith(("https://", "http://")):
         return fetch(named, kept, web.LITERTJS)
     if named:
-        return web.find_litertjs(Path(named).expanduser())
+        return web.find_litertjs(Path(os.path.expanduser(named)))
     for place in (Path.cwd(), pack, kept):
         try:
             return web.find_litertjs(place)
@@ -43,13 +44,14 @@ def fetch(registry: str, target: Path, version: str) -> Path:
     """Downloads the two packages into `target`, their hashes checked. EditError naming what failed."""
     from ..models.mobile import web
 
+    packages = {}
     for name, integrity in PACKAGES.items():
         address = f"{registry.rstrip('/')}/@litertjs/{name}/-/{name}-{version}.tgz"
         print(f"fetching {address}", flush=True)
         try:
             with urllib.request.urlopen(address, timeout=TIMEOUT) as answer:  # noqa: S310, the user named it
                 data = answer.read()
-        except (urllib.error.URLError, OSError, ValueError) as problem:
+        except (OSError, ValueError, http.client.HTTPException) as problem:
             raise EditError(
                 f"{address} could not be fetched ({problem}); name a folder with --litertjs."
             ) from None
@@ -58,6 +60,8 @@ def fetch(registry: str, target: Path, version: str) -> Path:
             raise EditError(
                 f"{address} is not the file that it should be (its SHA-512 differs); name another registry."
             )
+        packages[name] = data
+    for name, data in packages.items():  # only when all are right
         _unpack(data, target / name)
     return web.find_litertjs(target)
 

@@ -1,6 +1,7 @@
 """`export`, `verify` and `serve`: a BlazeEdit for phones and browsers."""
 
 import argparse
+import os
 import time
 from pathlib import Path
 
@@ -54,9 +55,8 @@ def named_model(name: str):
 
     folders = model_folders()
     places = {"small": checkpoint.SHIPPED, "195m": folders.get("blazeedit-195m")}
-    folder = (
-        places.get(name) or folders.get(name) or (Path(name).expanduser() if Path(name).is_dir() else None)
-    )
+    path = Path(os.path.expanduser(name))
+    folder = places.get(name) or folders.get(name) or (path if path.is_dir() else None)
     if folder is not None:
         model = checkpoint.load(folder)
         own = Path(folder) == checkpoint.SHIPPED

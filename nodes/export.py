@@ -60,7 +60,7 @@ class ExportMobileBundle:
 def plain(name: str) -> str:
     """A name that is a folder's. EditError for an empty one and for one that leads elsewhere."""
     name = name.strip()
-    if not name or name.startswith(".") or any(c in '/\\:*?"<>|\0' for c in name):
+    if not name or name.startswith(".") or not name.isprintable() or any(c in '/\\:*?"<>|' for c in name):
         raise EditError(
             f"{name!r} is no name for a bundle; use letters, digits, dots and dashes, no slashes."
         )

@@ -8,12 +8,14 @@ import tempfile
 from pathlib import Path
 
 import pytest
+import torch
 
 from editkit.models.blazeedit import checkpoint
 from editkit.models.mobile import convert, exporting, operators, quantise, samples
 from editkit.tests.tiny import tiny_model
 
 SIZES = [64, 96]
+NEEDED = ("litert_torch", "ai_edge_litert", "ai_edge_quantizer")
 SHIPPED = checkpoint.SHIPPED  # before any test puts another model there
 
 
@@ -46,7 +48,7 @@ def tiny(tiny_weights):
 @pytest.fixture(scope="session")
 def converted(tiny, tmp_path_factory) -> Path:
     """The tiny model's float files, for canvases of 64 and 96 px: half a minute, once."""
-    for name in ("litert_torch", "ai_edge_litert", "ai_edge_quantizer"):
+    for name in NEEDED:
         pytest.importorskip(name, reason=f"{name} is not installed (requirements-mobile.txt)")
     folder = tmp_path_factory.mktemp("converted")
     for name, module in convert.modules(tiny).items():
@@ -142,6 +144,24 @@ def fp32_bundle(tiny, tiny_weights, converted, tmp_path_factory) -> Path:
 def int8_bundle(tiny, tiny_weights, converted, tmp_path_factory) -> Path:
     """A bundle of the tiny model in 8 bits. Read only: `copy` it to damage it."""
     return _bundle(tiny, tiny_weights, converted, tmp_path_factory.mktemp("int8") / "tiny-int8", "int8")
+
+
+@pytest.fixture(scope="session")
+def small_bundle(tmp_path_factory) -> Path:
+    """The weights that ship, in 8 bits for a canvas of 256 px, nothing spared: about a minute. Made by the node, inside
+    the inference mode in which ComfyUI runs every node. Read only."""
+    for name in NEEDED:
+        pytest.importorskip(name, reason=f"{name} is not installed (requirements-mobile.txt)")
+    from editkit.nodes import NODE_CLASS_MAPPINGS
+    from editkit.nodes.host import bundles, devices
+
+    with pytest.MonkeyPatch.context() as patch, torch.inference_mode():
+        patch.setattr(bundles, "home", lambda: tmp_path_factory.mktemp("small"))
+        model = devices.managed(checkpoint.load(SHIPPED), SHIPPED)
+        made = NODE_CLASS_MAPPINGS["EditKitExportMobileBundle"]().run(
+            model=model, name="blazeedit-small-int8", quantisation="int8", canvas=256, overwrite=False
+        )
+    return Path(made["result"][0])
 
 
 @pytest.fixture

@@ -60,7 +60,7 @@ def export(model: BlazeEdit, request: Request, callback: Callback = None) -> dic
     before stays.
     """
     quantise.check(request.quantisation)
-    model, out = plain(model), Path(request.out).expanduser().absolute()
+    model, out = plain(model), Path(os.path.expanduser(request.out)).absolute()
     sizes = convert.check_sizes(request.sizes or [256 if model.config.guess else 512])
     _check_calibration(request)
     if request.web is not None and request.single_file:

@@ -51,8 +51,9 @@ def folder(name: str) -> Path:
     known = found()
     if name in known:
         return known[name]
-    if (Path(name).expanduser() / manifest.NAME).is_file():
-        return Path(name).expanduser()
+    path = Path(os.path.expanduser(name))
+    if (path / manifest.NAME).is_file():
+        return path
     raise EditError(
         f"There is no bundle {name!r}; make one with `python . export`, which puts it into {home()}."
     )
@@ -89,17 +90,24 @@ def choose(engine: str, weights_sha256: str) -> Path | None:
         return None
     if engine == "litert":
         packages.litert()
-    fitting = _fitting(weights_sha256)
-    if engine == "auto":
-        fitting = [path for path, kind in fitting if kind == "int8"]
-    else:
-        fitting = [path for path, _ in fitting]
-        if not fitting:
-            raise EditError(
-                "There is no bundle of these weights to run with LiteRT; make one with `python . export`."
-            )
-    say(f"BlazeEdit runs with LiteRT ({fitting[0]})." if fitting else "BlazeEdit runs with torch (cpu).")
-    return fitting[0] if fitting else None
+    fitting = [path for path, kind in _fitting(weights_sha256) if kind == "int8" or engine == "litert"]
+    found = next((path for path in fitting if _loads(path)), None)
+    if engine == "litert" and found is None:
+        raise EditError(
+            "There is no bundle of these weights to run with LiteRT; make one with `python . export`."
+        )
+    say("BlazeEdit runs with torch (cpu)." if found is None else f"BlazeEdit runs with LiteRT ({found}).")
+    return found
+
+
+def _loads(path: Path) -> bool:
+    """Whether a bundle is whole; checked once, until its manifest changes."""
+    try:
+        load(path)
+        return True
+    except EditError as problem:
+        say(f"The bundle {path} is passed over: {problem}")
+        return False
 
 
 def _fitting(weights_sha256: str) -> list[tuple[Path, str]]:
