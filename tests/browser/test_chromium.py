@@ -33,7 +33,8 @@ LEAST_EDIT = {"fp32": 50.0, "int8": 30.0}
 def tools(root):
     """Where Node, Chromium and the npm packages are. Skips with the first that is missing."""
     named = os.environ.get("EDITKIT_NODE_MODULES")
-    packages = Path(named) if named else root / "node_modules"
+    places = [folder / "node_modules" for folder in (root, *root.parents, Path.home())]  # as Node looks, and at home
+    packages = Path(named) if named else next((p for p in places if (p / "playwright-core").is_dir()), places[0])
     browsers = (os.environ.get("EDITKIT_CHROMIUM"), "chromium", "chromium-browser", "google-chrome")
     chromium = next((path for name in browsers if name and (path := shutil.which(name))), None)
     found = {"node": shutil.which("node"), "chromium": chromium}
