@@ -9,27 +9,27 @@ import warnings
 
 from ..errors import EditError
 
-INSTALL = "pip install -r requirements-mobile.txt"
+INSTALL = "`pip install -r requirements-mobile.txt` in the pack's folder"
 KNOWN_GOOD = {"litert_torch": "0.10.0", "ai_edge_litert": "2.3.0", "ai_edge_quantizer": "0.10.0"}
 EXPORT = ("litert_torch", "ai_edge_quantizer", "ai_edge_litert")
 
 
 def litert():
     """LiteRT's interpreter module. EditError when ai-edge-litert is missing."""
-    return _import("ai_edge_litert.interpreter", "run a bundle", "pip install ai-edge-litert")
+    return _import("ai_edge_litert.interpreter", "run a bundle", "`pip install ai-edge-litert`")
 
 
 def exporter():
     """litert_torch, quiet. EditError when it or what it needs is missing or of another version."""
     os.environ.setdefault("LITERT_TORCH_SHOW_PROGRESS", "n")
     for name in EXPORT:
-        _import(name, "export a bundle", f"{INSTALL} in the pack's folder")
+        _import(name, "export a bundle", INSTALL)
     return importlib.import_module("litert_torch")
 
 
 def quantizer():
     """ai_edge_quantizer. EditError when it is missing."""
-    return _import("ai_edge_quantizer", "quantise a bundle", f"{INSTALL} in the pack's folder")
+    return _import("ai_edge_quantizer", "quantise a bundle", INSTALL)
 
 
 def can_run() -> bool:
@@ -49,7 +49,7 @@ def _import(name: str, purpose: str, command: str):
             "is not installed" if (error.name or "").partition(".")[0] == top else f"does not load ({error})"
         )
         raise EditError(
-            f"{top.replace('_', '-')} {what}, which is needed to {purpose}; run `{command}` "
+            f"{top.replace('_', '-')} {what}, which is needed to {purpose}; run {command} "
             f"(known to work: {KNOWN_GOOD[top]})."
         ) from None
 
