@@ -18,7 +18,7 @@ from ..blazeedit.config import BlazeEditConfig
 from ..blazeedit.model import BlazeEdit
 from ..blazeedit.tasks import TASKS
 from ..errors import EditError
-from . import accuracy, convert, golden, joining, manifest, operators, quantise, readme, samples
+from . import accuracy, convert, golden, joining, latency, manifest, operators, quantise, readme, samples
 from .constants import constants
 from .runtime import BundleModel
 
@@ -320,8 +320,10 @@ def _finish(bundle: Path, draft, cases, table: list[dict], edits: dict, request:
                       "android": NOT_TESTED, "ios": NOT_TESTED, "gpu": "not run", "npu": "not run"}  # fmt: skip
     for entry, row in zip(data["files"], table, strict=True):
         path = bundle / entry["path"]
-        entry |= {"bytes": path.stat().st_size, "sha256": manifest.sha256(path), "quantisation": row["quantisation"],
-                  "memory_bytes": None}  # fmt: skip
+        first = entry["signatures"][0]
+        row |= latency.measure(path, first["key"], first["inputs"])
+        entry |= {"bytes": path.stat().st_size, "sha256": manifest.sha256(path), "quantisation": row["quantisation"]}
+        entry |= {k: row[k] for k in ("memory_bytes", "latency_ms")}
     data["golden_files"] = [_listed(p, bundle) for p in sorted((bundle / golden.FOLDER).iterdir())]
     shutil.copyfile(LICENCE, bundle / "LICENSE")
     (bundle / "README.md").write_text(readme.text(data), encoding="utf-8")

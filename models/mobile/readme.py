@@ -53,9 +53,10 @@ def _values(data: dict) -> dict[str, str]:
 
 def _file_row(file: dict, db: float | None) -> str:
     what = DOES[file["name"]]
-    return (
-        f"| `{file['path']}` | {what} | {file['quantisation']} | {file['bytes'] / 1e6:.2f} | {_db(db)} dB |"
-    )
+    one, two = (f"{file['latency_ms'][n]:.1f} ms" for n in ("1", "2"))
+    memory = "not measured" if file["memory_bytes"] is None else f"{file['memory_bytes'] / 1e6:.0f} MB"
+    cells = (what, file["quantisation"], f"{file['bytes'] / 1e6:.2f}", f"{_db(db)} dB", one, two, memory)
+    return f"| `{file['path']}` | {' | '.join(cells)} |"
 
 
 def _tensor_row(file: dict) -> str:
