@@ -1,4 +1,6 @@
-"""What an export is told as: a table of files and one of edits."""
+"""What an export is told as: a table of files, their operators, what delegates take, and a table of edits."""
+
+from . import operators
 
 
 def lines(made: dict) -> list[str]:
@@ -10,6 +12,7 @@ def lines(made: dict) -> list[str]:
     for row in made["table"]:
         out.append(_row(row))
     out.append(f"{'all files':32} {sum(row['bytes'] for row in made['table']) / 1e6:7.2f}")
+    out += ["", *_operators(data["operators"]), *_delegates(data["operators"])]
     out += [
         "",
         f"{'edit':18} {'whole':>8} {'in mask':>8} {'outside':>8}   dB against torch, lowest of three",
@@ -18,6 +21,20 @@ def lines(made: dict) -> list[str]:
         out.append(f"{task:18} {_db(row['whole']):>8} {_db(row['hole']):>8} {_db(row['outside']):>8}")
     out.append(f"residual of the denoiser: {_db(data['accuracy']['residual']).strip()} dB")
     return out
+
+
+def _operators(found: dict[str, dict[str, int]]) -> list[str]:
+    """Every operator of every file with its count."""
+    return [f"{name}: {', '.join(f'{op} {n}' for op, n in ops.items())}" for name, ops in found.items()]
+
+
+def _delegates(found: dict[str, dict[str, int]]) -> list[str]:
+    """What is known of delegates other than XNNPACK."""
+    table = operators.delegates()
+    outside = operators.outside_gpu_list({op: 1 for ops in found.values() for op in ops})
+    unknown = [d for d in table["delegates"] if d["takes"].startswith("not known")]
+    out = [f"{d['delegate']}: not known ({d['source']})" for d in unknown]
+    return [f"GPU delegate, as documented ({table['version']}): not named are {', '.join(outside) or 'none'}", *out]
 
 
 def _row(row: dict) -> str:

@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from editkit.models.errors import EditError
-from editkit.models.mobile import convert, operators
+from editkit.models.mobile import convert, manifest, operators, report
 from editkit.tests.bundles import SIZES
 
 NETWORKS = ["encoder", "denoiser", "decoder", "shadow", "relight"]
@@ -89,3 +89,12 @@ def test_a_file_that_does_not_load_is_reported(fp32_bundle, tmp_path, monkeypatc
 def test_what_the_gpu_list_lacks_is_named():
     assert operators.outside_gpu_list({"ADD": 3, "BATCH_MATMUL": 1, "CONV_2D": 2}) == ["BATCH_MATMUL"]
     assert all(d["delegate"] and d["takes"] and d["source"] for d in operators.delegates()["delegates"])
+
+
+def test_the_report_lists_every_operator_and_what_delegates_are_not_known_to_take(fp32_bundle):
+    data = manifest.read(fp32_bundle).data
+    text = "\n".join(report._operators(data["operators"]) + report._delegates(data["operators"]))
+    for name, found in data["operators"].items():
+        assert f"{name}: " in text and all(f"{op} {n}" in text for op, n in found.items())
+    assert "SOFTMAX" not in text.split("not named are")[1] and "RSQRT" in text.split("not named are")[1]
+    assert "Edge TPU / Google Tensor: not known" in text
