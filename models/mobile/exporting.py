@@ -134,7 +134,7 @@ def _fill(model, sizes, bundle: Path, part: Path, request: Request, tell) -> lis
     total = 2 * len(modules) + 4
     with torch.no_grad():
         tell("what torch makes of the sample photographs", 0, total)
-        cases = samples.cases(model, sizes[0])
+        cases = samples.cases(model, sizes[0], per_task=3 if request.trained else 1)  # of random weights one tells all
         for size in sizes[1:]:
             cases += samples.cases(model, size, per_task=1)
         for index, (name, module) in enumerate(modules.items()):

@@ -15,7 +15,7 @@ def lines(made: dict) -> list[str]:
     out += ["", *_operators(data["operators"]), *_delegates(data["operators"])]
     out += [
         "",
-        f"{'edit':18} {'whole':>8} {'in mask':>8} {'outside':>8}   dB against torch, lowest of three",
+        f"{'edit':18} {'whole':>8} {'in mask':>8} {'outside':>8}   dB against torch, the lowest of the samples",
     ]
     for task, row in data["accuracy"]["edits"].items():
         out.append(f"{task:18} {_db(row['whole']):>8} {_db(row['hole']):>8} {_db(row['outside']):>8}")
