@@ -51,6 +51,7 @@ def named_model(name: str):
     from ..models.blazeedit import checkpoint
     from ..models.blazeedit.config import config
     from ..models.blazeedit.model import BlazeEdit
+    from ..models.mobile import exporting
     from ..nodes.host.folders import model_folders
 
     folders = model_folders()
@@ -60,7 +61,7 @@ def named_model(name: str):
     if folder is not None:
         model = checkpoint.load(folder)
         own = Path(folder) == checkpoint.SHIPPED
-        licence = "Apache-2.0" if own else "LicenseRef-of-the-model"
+        licence = exporting.licence(folder)
         return model, {"name": model.config.name if own else Path(folder).name, "licence": licence, "trained": True,
                        "weights_sha256": checkpoint.digest(folder)}  # fmt: skip
     if name != "195m":

@@ -1,5 +1,7 @@
 """From the canvas to a phone: make a mobile bundle, and run one in place of the torch model."""
 
+from pathlib import Path
+
 from ..models.blazeedit import checkpoint
 from ..models.errors import EditError
 from .blazeedit import MODEL
@@ -49,7 +51,8 @@ class ExportMobileBundle:
             model.ready(),
             exporting.Request(
                 bundles.home() / plain(name), quantisation, [canvas], overwrite,
-                weights_sha256=checkpoint.digest(model.source),
+                weights_sha256=checkpoint.digest(model.source), calibration=Path("samples"),
+                licence=exporting.licence(model.source),
             ),
             lambda stage, done, total: tell(done, total),
         )  # fmt: skip

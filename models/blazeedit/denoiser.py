@@ -43,11 +43,11 @@ class UViT(nn.Module):
         pad = (-w % multiple, -h % multiple)
         if any(pad):
             x = F.pad(x, (0, pad[0], 0, pad[1]), mode="replicate")
-        h0 = _run(self.down0, self.stem(F.pixel_unshuffle(x, self.patch)), time)
-        h1 = _run(self.down1, self.to1(h0), time)
-        h2 = _run(self.middle, self.to2(h1), time)
-        h1 = _run(self.up1, torch.cat([self.from2(h2), h1], dim=1), time)
-        h0 = _run(self.up0, torch.cat([self.from1(h1), h0], dim=1), time)
+        h0 = run_blocks(self.down0, self.stem(F.pixel_unshuffle(x, self.patch)), time)
+        h1 = run_blocks(self.down1, self.to1(h0), time)
+        h2 = run_blocks(self.middle, self.to2(h1), time)
+        h1 = run_blocks(self.up1, torch.cat([self.from2(h2), h1], dim=1), time)
+        h0 = run_blocks(self.up0, torch.cat([self.from1(h1), h0], dim=1), time)
         out = F.pixel_shuffle(self.out(F.silu(self.norm(h0))), self.patch)
         return out[..., :h, :w] if any(pad) else out
 
@@ -56,7 +56,8 @@ class UViT(nn.Module):
         return F.silu(self.time_out(F.silu(self.time_in(features))))
 
 
-def _run(blocks: nn.ModuleList, x: Tensor, time: Tensor | None) -> Tensor:
+def run_blocks(blocks: nn.ModuleList, x: Tensor, time: Tensor | None) -> Tensor:
+    """One block after the other."""
     for block in blocks:
         x = block(x, time)
     return x

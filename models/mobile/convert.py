@@ -104,5 +104,4 @@ def convert(name: str, module: torch.nn.Module, model: BlazeEdit, sizes: list[in
         with quiet():
             converter.convert(**({"lightweight_conversion": True} if large else {})).export(str(path))
     except Exception as error:  # of torch, jax or the converter, which promise no kind
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise EditError(f"{name} could not be converted ({reason}).") from error
+        raise EditError(f"{name} could not be converted ({packages.first_line(error)}).") from error

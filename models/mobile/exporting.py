@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from ..blazeedit import checkpoint
 from ..blazeedit.config import BlazeEditConfig
 from ..blazeedit.model import BlazeEdit
 from ..blazeedit.tasks import TASKS
@@ -79,6 +80,11 @@ def export(model: BlazeEdit, request: Request, callback: Callback = None) -> dic
     finally:
         if part is not None:
             shutil.rmtree(part, ignore_errors=True)
+
+
+def licence(folder: Path | str) -> str:
+    """The SPDX identifier of a model folder's weights: ours are known, a user's are his own."""
+    return "Apache-2.0" if Path(folder).resolve() == checkpoint.SHIPPED.resolve() else "LicenseRef-of-the-model"
 
 
 def plain(model: nn.Module) -> BlazeEdit:
@@ -150,8 +156,7 @@ def _fill(model, sizes, bundle: Path, part: Path, request: Request, tell) -> lis
             tell(f"quantising and checking {name}", 1 + len(draft.names) + index, total)
             table.append(_component(name, part, bundle, draft, cases, request.quantisation, calibration))
         tell("checking whole edits", total - 3, total)
-        kinds = {row["name"]: row["quantisation"] for row in table}
-        edits = _check_edits(bundle, draft, cases, part, kinds, request, calibration, table)
+        edits = _check_edits(bundle, draft, cases, part, request, calibration, table)
         if request.single_file:
             joining.join(bundle, draft)
     tell("writing golden edits", total - 2, total)
@@ -192,7 +197,7 @@ def _write_quantised(name: str, part: Path, bundle: Path, kind: str, calibration
     quantise.without_names(target)
 
 
-def _check_edits(bundle, draft, cases, part, kinds, request, calibration, table) -> dict:
+def _check_edits(bundle, draft, cases, part, request, calibration, table) -> dict:
     """Whole edits per task; where one loses too much, the decoder, which loses most, is made more gently."""
     while True:
         edits = accuracy.of_edits(BundleModel(bundle, draft), cases)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..blazeedit.codec import Decoder, Encoder
-from ..blazeedit.denoiser import UViT
+from ..blazeedit.denoiser import UViT, run_blocks
 from ..blazeedit.layers import AttentionBlock, Upsample
 
 
@@ -156,18 +156,12 @@ class MobileUViT(nn.Module):
     def forward(self, x: Tensor, t: Tensor | None = None) -> Tensor:
         net = self.net
         time = net.embed(t, x.dtype) if net.time_channels else None
-        h0 = _run(net.down0, self.stem(x), time)
-        h1 = _run(net.down1, net.to1(h0), time)
-        h2 = _run(net.middle, net.to2(h1), time)
-        h1 = _run(net.up1, torch.cat([net.from2(h2), h1], dim=1), time)
-        h0 = _run(net.up0, torch.cat([net.from1(h1), h0], dim=1), time)
+        h0 = run_blocks(net.down0, self.stem(x), time)
+        h1 = run_blocks(net.down1, net.to1(h0), time)
+        h2 = run_blocks(net.middle, net.to2(h1), time)
+        h1 = run_blocks(net.up1, torch.cat([net.from2(h2), h1], dim=1), time)
+        h0 = run_blocks(net.up0, torch.cat([net.from1(h1), h0], dim=1), time)
         return self.out(F.silu(net.norm(h0)))
-
-
-def _run(blocks: nn.ModuleList, x: Tensor, time: Tensor | None) -> Tensor:
-    for block in blocks:
-        x = block(x, time)
-    return x
 
 
 FORMS = {

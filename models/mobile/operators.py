@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from .packages import litert
+from .packages import first_line, litert
 
 DELEGATES = Path(__file__).resolve().parent / "delegates.json"
 
@@ -28,7 +28,7 @@ def inspect(path: Path) -> Report:
         interpreter = module.Interpreter(model_path=str(path), num_threads=1)
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
-        return Report(operators, 0, [], [*foreign, f"does not load: {str(error).strip().splitlines()[0]}"])
+        return Report(operators, 0, [], [*foreign, f"does not load: {first_line(error)}"])
     partitions, outside = _partitions(interpreter)
     return Report(operators, partitions, outside, foreign)
 

@@ -37,6 +37,11 @@ def quantizer():
     return _import("ai_edge_quantizer", "quantise a bundle", INSTALL)
 
 
+def first_line(error: Exception) -> str:
+    """What a library says of a failure, or what kind it is where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def can_run() -> bool:
     """Whether a bundle could be run here; nothing is imported."""
     import importlib.util

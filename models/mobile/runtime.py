@@ -12,7 +12,7 @@ from ..blazeedit.config import BlazeEditConfig, from_dict
 from ..errors import EditError
 from .canvas import mirrored
 from .manifest import Manifest
-from .packages import litert
+from .packages import first_line, litert
 
 
 class Network:
@@ -39,12 +39,8 @@ def open_interpreter(path: Path, threads: int):
         return litert().Interpreter(model_path=str(path), num_threads=threads)
     except (ValueError, RuntimeError) as error:
         raise EditError(
-            f"{path} is damaged or not a LiteRT model ({_first_line(error)}); export it again."
+            f"{path} is damaged or not a LiteRT model ({first_line(error)}); export it again."
         ) from None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 class BundleModel:

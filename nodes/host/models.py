@@ -11,6 +11,7 @@ from .folders import model_folder
 
 SHIPPED = "shipped"
 _loaded: dict[tuple, Managed] = {}
+_digests: dict[tuple, str] = {}
 
 
 def blazeedit(name: str = SHIPPED, engine: str = "torch") -> Managed:
@@ -20,7 +21,7 @@ def blazeedit(name: str = SHIPPED, engine: str = "torch") -> Managed:
     have changed is loaded again. EditError for a missing or broken one.
     """
     folder = checkpoint.SHIPPED if name == SHIPPED else model_folder(name)
-    bundle = bundles.choose(engine, checkpoint.digest(folder)) if engine != "torch" else None
+    bundle = bundles.choose(engine, _digest(folder)) if engine != "torch" else None
     if bundle is not None:
         return bundles.load(bundle)
     key = (str(folder), fingerprint(folder))
@@ -30,6 +31,14 @@ def blazeedit(name: str = SHIPPED, engine: str = "torch") -> Managed:
         model = checkpoint.load(folder, device=offload_device(), dtype=torch.float32, operations=operations())
         _loaded[key] = managed(model, folder)
     return _loaded[key]
+
+
+def _digest(folder: Path) -> str:
+    """`checkpoint.digest`, worked out again only when the files have changed."""
+    key = (str(folder), fingerprint(folder))
+    if key not in _digests:
+        _digests[key] = checkpoint.digest(folder)
+    return _digests[key]
 
 
 def fingerprint(folder: Path) -> tuple:

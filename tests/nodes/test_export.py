@@ -68,6 +68,16 @@ def test_a_model_goes_out_and_comes_back_and_its_edit_is_the_same(home, model):
     assert not torch.allclose(wanted, image, atol=1e-3)
 
 
+def test_the_static_quantisation_is_calibrated_on_the_samples_and_the_licence_is_the_models(home, model, monkeypatch):
+    asked = []
+    monkeypatch.setattr(exporting, "export", lambda net, request, tell: asked.append(request) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run("EditKitExportMobileBundle", model=model, **{**EXPORT, "quantisation": "int8-static"})
+    exporting._check_calibration(asked[0])
+    assert str(asked[0].calibration) == "samples" and asked[0].licence == "Apache-2.0"
+    assert exporting.licence(home) == "LicenseRef-of-the-model"
+
+
 @pytest.mark.usefixtures("quick")
 def test_an_older_bundle_is_replaced_only_when_that_is_asked_for(home, model):
     run("EditKitExportMobileBundle", model=model, **EXPORT)
