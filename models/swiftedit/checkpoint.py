@@ -87,6 +87,13 @@ def find(folder: Path | str) -> Release:
     return Release(folder, inversion, generator, branch, _kind(folder))
 
 
+def parts(root: Path) -> Iterator[Path]:
+    """Files by which a release is known, in the folders below `root`: the branch, and the inversion net's config."""
+    patterns = [f"*/**/{name}" for name in BRANCHES] + ["*/**/unet_ema/config.json"]
+    for pattern in patterns if root.is_dir() else []:
+        yield from sorted(p for p in root.glob(pattern) if not p.name.startswith("._"))
+
+
 def _files(folder: Path, name: str) -> list[Path]:
     return sorted(p for p in folder.rglob(name) if not p.name.startswith("._") and p.is_file())
 

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from ...models.errors import EditError
+from ...models.swiftedit import checkpoint as swiftedit
 
 KEY = "editkit"
 PACK = Path(__file__).resolve().parents[2]
@@ -50,5 +51,35 @@ def model_folder(name: str) -> Path:
         looked = " or ".join(str(r) for r in roots())
         raise EditError(
             f"There is no model {name!r}; put its folder (config.json and .safetensors) into {looked}."
+        )
+    return found[name]
+
+
+def release_roots() -> list[Path]:
+    """Where SwiftEdit's release may lie: the `editkit` folders, and ComfyUI's `diffusion_models`."""
+    if "folder_paths" not in sys.modules:
+        return roots()
+    import folder_paths
+
+    return [*roots(), *(Path(p) for p in folder_paths.get_folder_paths("diffusion_models"))]
+
+
+def releases() -> dict[str, Path]:
+    """Name -> folder of everything below those roots that holds a SwiftEdit release or a part of it."""
+    found: dict[str, Path] = {}
+    for root in release_roots():
+        for part in swiftedit.parts(root):
+            top = part.relative_to(root).parts[0]
+            found.setdefault(top, root / top)
+    return dict(sorted(found.items()))
+
+
+def release_folder(name: str) -> Path:
+    """The SwiftEdit folder of that name. EditError naming where it is looked for."""
+    found = releases()
+    if name not in found:
+        where = release_roots()[0] / (name or "swiftedit")
+        raise EditError(
+            f"There is no SwiftEdit folder {name!r}; put the release ({swiftedit.EXPECTED}) into {where}."
         )
     return found[name]

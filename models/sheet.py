@@ -1,0 +1,56 @@
+"""A labelled grid of pictures, for comparing settings side by side."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+GAP, LABEL, PAPER, INK = 8, 26, (255, 255, 255), (40, 40, 40)
+
+
+def grid(
+    rows: list[list[Tensor]], across: list[str], down: list[str], title: str = "", cell: int = 256
+) -> Tensor:
+    """Pictures [3, h, w] as a grid with a label above each column and before each row: [1, 3, H, W].
+
+    cell: the longest side of a shown picture in pixels. `rows` holds len(down) lists of len(across) pictures.
+    """
+    from PIL import Image, ImageDraw
+
+    shown = [[_thumbnail(picture, cell) for picture in row] for row in rows]
+    width, height = shown[0][0].size
+    left = GAP + max(_width(text) for text in down) + GAP
+    top = GAP + LABEL * (2 if title else 1)
+    paper = Image.new("RGB", (left + len(across) * (width + GAP), top + len(down) * (height + GAP)), PAPER)
+    draw = ImageDraw.Draw(paper)
+    if title:
+        draw.text((left, GAP), title, fill=INK, font=_font())
+    for column, text in enumerate(across):
+        draw.text((left + column * (width + GAP), top - LABEL), text, fill=INK, font=_font())
+    for number, (text, row) in enumerate(zip(down, shown, strict=True)):
+        y = top + number * (height + GAP)
+        draw.text((GAP, y + height // 2 - LABEL // 2), text, fill=INK, font=_font())
+        for column, picture in enumerate(row):
+            paper.paste(picture, (left + column * (width + GAP), y))
+    return torch.from_numpy(np.asarray(paper).copy()).permute(2, 0, 1)[None].float() / 255
+
+
+def _thumbnail(picture: Tensor, cell: int):
+    from PIL import Image
+
+    values = (picture.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+    image = Image.fromarray(values)
+    image.thumbnail((cell, cell))
+    return image
+
+
+def _width(text: str) -> int:
+    return int(_font().getlength(text)) + 1
+
+
+def _font():
+    from PIL import ImageFont
+
+    try:
+        return ImageFont.load_default(size=16)
+    except TypeError:  # Pillow before 10.1 has one size only
+        return ImageFont.load_default()

@@ -1,0 +1,180 @@
+"""SwiftEdit in one node, and the sheet of scales."""
+
+import torch
+
+from ..models import masks, region, sheet
+from ..models.errors import EditError
+from ..models.swiftedit import aram as rescaling
+from ..models.swiftedit import mask as guided
+from ..models.swiftedit.aram import Aram
+from .host import prompts, swiftedit
+from .host.progress import reporter
+from .host.swiftedit_pictures import encoded
+from .swiftedit import (
+    CATEGORY,
+    CLAMP_INPUT,
+    GLOBAL_INPUT,
+    PRESET_INPUT,
+    SCALES,
+    SIDE_INPUT,
+    THRESHOLD_INPUT,
+    chosen,
+)
+from .unpacking import packed, packed_mask, picture, repeated
+from .unpacking import region as region_of
+
+MODELS = {
+    "inversion": ("MODEL", {"tooltip": "The inversion net of Load SwiftEdit."}),
+    "generator": ("MODEL", {"tooltip": "The generator of Load SwiftEdit."}),
+    "clip": ("CLIP", {"tooltip": "The text encoder of SD2.1 or SD-Turbo (SD1.5's for that family)."}),
+    "vae": ("VAE", {"tooltip": "Stable Diffusion's VAE."}),
+    "clip_vision": ("CLIP_VISION", {"tooltip": "OpenCLIP ViT-H/14, IP-Adapter's image encoder."}),
+    "image": ("IMAGE", {"tooltip": "The picture, any size."}),
+}
+SOURCE_INPUT = ("STRING", {"default": "", "multiline": True, "tooltip": "What the picture shows; may be empty."})
+EDIT_INPUT = ("STRING", {"default": "", "multiline": True, "tooltip": "What it shall show."})
+AT_ONCE = 8  # edits per pass of a sweep
+
+
+class SwiftEdit:
+    DESCRIPTION = (
+        "Edits a picture by changing its caption, in one inversion and one generation step. Outside the mask the "
+        "picture stays bit-identical."
+    )
+    CATEGORY = CATEGORY
+    SEARCH_ALIASES = ["one-step edit", "text-guided editing", "prompt edit", "swiftbrush"]
+    RETURN_TYPES, RETURN_NAMES = ("IMAGE", "IMAGE", "MASK"), ("image", "reconstruction", "mask")
+    OUTPUT_TOOLTIPS = (
+        "The edited picture at its own size.",
+        "What the source prompt gives: how well the inversion worked.",
+        "Where the picture was edited.",
+    )
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                **MODELS, "source_prompt": SOURCE_INPUT, "edit_prompt": EDIT_INPUT,
+                "preset": PRESET_INPUT, **SCALES, "global_scale": GLOBAL_INPUT,
+                "side": SIDE_INPUT, "clamp": CLAMP_INPUT, "threshold": THRESHOLD_INPUT,
+                "grow": ("INT", {"default": 0, "min": 0, "max": 256, "tooltip": "Pixels by which the mask grows."}),
+                "feather": ("INT", {"default": 16, "min": 0, "max": 256,
+                                    "tooltip": "Pixels over which the edit blends into the picture."}),
+                "composite": ("BOOLEAN", {"default": True,
+                                          "tooltip": "Keeps the picture outside the mask, bit by bit."}),
+                "one_per_line": ("BOOLEAN", {"default": False,
+                                             "tooltip": "Takes each line of the edit prompt as an edit of its own."}),
+            },
+            "optional": {"mask": ("MASK", {
+                "tooltip": "White is edited, grey in part. Left open: SwiftEdit finds the region itself."})},
+        }  # fmt: skip
+
+    def run(
+        self, *, inversion, generator, clip, vae, clip_vision, image, source_prompt, edit_prompt, preset, global_scale,
+        side, clamp, threshold, grow, feather, composite, one_per_line, mask=None, **scales,
+    ):  # fmt: skip
+        swiftedit.need_comfyui("SwiftEdit")
+        rgb, alpha = picture(image)
+        source = prompts.encoded(clip, [source_prompt])
+        edits = prompts.encoded(clip, prompts.lines(edit_prompt) if one_per_line else [edit_prompt])
+        aram = chosen(preset, global_scale=global_scale, **scales)
+        scene = encoded(image, vae, None, side)
+        noises = swiftedit.invert(inversion, scene.latent, source, edits)
+        cells, changed = _masks(scene, noises, region_of(mask), clamp, threshold, grow)
+        model = swiftedit.with_aram(generator, swiftedit.encoded_image(clip_vision, image), cells, aram)
+        start = swiftedit.start(model, scene.latent, noises.source).expand(len(noises.edit), -1, -1, -1)
+        made, again = swiftedit.generate(model, start, source, edits)
+        again = again[: len(rgb)]
+        edited, reconstruction = scene.decoded(vae, made), scene.decoded(vae, again)
+        original, alpha, edited = repeated(rgb, alpha, edited.to(rgb))
+        soft = masks.feather(masks.fit(changed, *rgb.shape[-2:], batch=len(edited)), feather)
+        if composite:
+            edited = region.composite(original, edited, soft)
+        return packed(edited, alpha), packed(reconstruction), packed_mask(soft)
+
+
+def _masks(scene, noises, mask, clamp, threshold, grow):
+    """(M at the latent's size, the mask at the picture's size), the user's or the self-guided one; grown alike."""
+    if mask is None:
+        cells = guided.self_guided(noises.source, noises.edit, clamp, threshold)
+        mask = scene.mask_out(cells).cpu()
+        if not grow:
+            return cells, scene.mask_out(cells, smooth=True).cpu()
+    mask = masks.grow(masks.fit(mask, *scene.fitted.original), grow)
+    return rescaling.latent_mask(scene.fitted.mask_in(mask), scene.fitted.cells), mask
+
+
+class SwiftEditScaleSweep:
+    DESCRIPTION = "Draws one edit with many scales as a labelled sheet (s_edit by s_y, Fig. 9), from one inversion."
+    CATEGORY = CATEGORY
+    SEARCH_ALIASES = ["xy plot", "grid", "parameter sweep"]
+    RETURN_TYPES, RETURN_NAMES = ("IMAGE", "IMAGE"), ("sheet", "images")
+    OUTPUT_TOOLTIPS = ("The labelled sheet.", "Each edit, row by row, at the picture's size.")
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                **MODELS, "source_prompt": SOURCE_INPUT, "edit_prompt": EDIT_INPUT,
+                "edit_scales": ("STRING", {"default": "0, 0.2, 0.4, 0.6, 0.8, 1", "tooltip": "s_edit, one a row."}),
+                "text_scales": ("STRING", {"default": "0.5, 1, 1.5, 2, 2.5, 3", "tooltip": "s_y, one a column."}),
+                "non_edit_scale": SCALES["non_edit_scale"], "side": SIDE_INPUT,
+                "clamp": CLAMP_INPUT, "threshold": THRESHOLD_INPUT,
+                "cell": ("INT", {"default": 256, "min": 64, "max": 1024,
+                                 "tooltip": "Longest side of a picture on the sheet, in pixels."}),
+            },
+            "optional": {"mask": ("MASK", {"tooltip": "Where to edit. Left open: SwiftEdit finds the region itself."})},
+        }  # fmt: skip
+
+    def run(
+        self, *, inversion, generator, clip, vae, clip_vision, image, source_prompt, edit_prompt, edit_scales,
+        text_scales, non_edit_scale, side, clamp, threshold, cell, mask=None,
+    ):  # fmt: skip
+        swiftedit.need_comfyui("SwiftEdit Scale Sweep")
+        if len(image) != 1:
+            raise EditError(f"The scale sweep takes one picture, not {len(image)}.")
+        down, across = numbers(edit_scales, "edit_scales"), numbers(text_scales, "text_scales")
+        source, edit = prompts.encoded(clip, [source_prompt]), prompts.encoded(clip, [edit_prompt])
+        scene = encoded(image, vae, None, side)
+        noises = swiftedit.invert(inversion, scene.latent, source, edit)
+        cells, _ = _masks(scene, noises, region_of(mask), clamp, threshold, 0)
+        embedding = swiftedit.encoded_image(clip_vision, image)
+        start = swiftedit.start(generator, scene.latent, noises.source)
+        pairs, made, report = [(e, t) for e in down for t in across], [], reporter()
+        for first in range(0, len(pairs), AT_ONCE):
+            part = pairs[first : first + AT_ONCE]
+            columns = [rescaling.scales(*(pair[i] for pair in part)) for i in (1, 0)]  # s_y, s_edit
+            aram = Aram(*columns, non_edit_scale)
+            model = swiftedit.with_aram(generator, embedding, cells, aram)
+            latents, _ = swiftedit.generate(model, start.expand(len(part), -1, -1, -1), source, edit)
+            made += [scene.decoded(vae, latents[i : i + 1]) for i in range(len(part))]
+            report(len(made), len(pairs))
+        rows = [made[i : i + len(across)] for i in range(0, len(made), len(across))]
+        labelled = sheet.grid(
+            [[p[0] for p in row] for row in rows], [f"s_y {t:g}" for t in across], [f"s_edit {e:g}" for e in down],
+            f"{edit_prompt.strip()}   (s_non-edit {non_edit_scale:g})", cell,
+        )  # fmt: skip
+        return packed(labelled), packed(torch.cat(made))
+
+
+def numbers(text: str, name: str) -> list[float]:
+    """The numbers of a list such as "0, 0.5, 1". EditError for anything else, for none, and for more than 12."""
+    try:
+        found = [float(part) for part in text.replace(";", ",").split(",") if part.strip()]
+    except ValueError:
+        found = []
+    if not 0 < len(found) <= 12 or any(not 0 <= n <= 10 for n in found):
+        raise EditError(f"{name} is {text!r}; write 1 to 12 numbers from 0 to 10, such as 0, 0.5, 1.")
+    return found
+
+
+NODE_CLASS_MAPPINGS = {
+    "EditKitSwiftEdit": SwiftEdit,
+    "EditKitSwiftEditScaleSweep": SwiftEditScaleSweep,
+}
+NODE_DISPLAY_NAME_MAPPINGS = {
+    "EditKitSwiftEdit": "SwiftEdit",
+    "EditKitSwiftEditScaleSweep": "SwiftEdit Scale Sweep",
+}
