@@ -20,10 +20,14 @@ class SourceNeeded(EditError):
 
 
 class SourceTerms:
-    """The source row's image terms of one pass by layer, for when ComfyUI runs the rows one after the other."""
+    """The source row's image terms of one pass by layer, for when ComfyUI runs the rows one after the other.
 
-    def __init__(self):
+    shared: the source row runs once for a batch of edits of one picture.
+    """
+
+    def __init__(self, shared: bool = False):
         self.by_layer: dict[str, Tensor] = {}
+        self.shared = shared
 
 
 @dataclass
@@ -56,20 +60,23 @@ class LayerPatch:
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, extra_options: dict) -> Tensor:
         text = self._text(q, k, v, extra_options)
         heads, aram = extra_options["n_heads"], self.shared.aram
-        if not self.rescales:
-            scale = 1.0 if aram.image_scale is None else aram.image_scale
-            key, value = (_rows(x, len(q)).to(q) for x in (self.key, self.value))
-            return rescaling.source_row(text, rescaling.attend(q, key, value, heads), _like(scale, q))
         rows = extra_options.get("cond_or_uncond") or [EDIT]
         terms = extra_options.get(TERMS) or SourceTerms()
         texts, queries = text.chunk(len(rows)), q.chunk(len(rows))
+        if not self.rescales:
+            scale = _like(1.0 if aram.image_scale is None else aram.image_scale, q)
+            images = [rescaling.attend(x, *self._tokens(x, terms), heads) for x in queries]
+            return torch.cat([rescaling.source_row(t, i, scale) for t, i in zip(texts, images, strict=True)])
         out = [None] * len(rows)
-        for i in sorted(
-            range(len(rows)), key=lambda i: rows[i] != SOURCE
-        ):  # sources first, whatever their place
+        for i in sorted(range(len(rows)), key=lambda i: rows[i] != SOURCE):  # sources first, whatever their place
             run = self._source_row if rows[i] == SOURCE else self._edit_row
             out[i] = run(texts[i], queries[i], heads, terms, extra_options)
         return torch.cat(out)
+
+    def _tokens(self, q: Tensor, terms: SourceTerms) -> tuple[Tensor, Tensor]:
+        """Keys and values of the image tokens for these queries."""
+        one = terms.shared and len(q) == 1  # the pictures of the batch are one and the same
+        return tuple(_rows(x[:1] if one else x, len(q)).to(q) for x in (self.key, self.value))
 
     def _text(self, q: Tensor, k: Tensor, v: Tensor, extra_options: dict) -> Tensor:
         """The attention to the text, by the patch that was there before (IP-Adapter and the like) or as it is."""
@@ -82,14 +89,12 @@ class LayerPatch:
         )
 
     def _source_row(self, text, q, heads, terms, extra_options):
-        key, value = (_rows(x, len(q)).to(q) for x in (self.key, self.value))
-        image = rescaling.attend(q, key, value, heads)
+        image = rescaling.attend(q, *self._tokens(q, terms), heads)
         terms.by_layer[self.name] = image
         return rescaling.source_row(text, image)
 
     def _edit_row(self, text, q, heads, terms, extra_options):
-        aram = self.shared.aram
-        key, value = (_rows(x, len(q)).to(q) for x in (self.key, self.value))
+        aram, (key, value) = self.shared.aram, self._tokens(q, terms)
         own = None
         if aram.foreground == "query" or aram.background == "edit":
             own = rescaling.attend(q, key, value, heads)

@@ -51,6 +51,7 @@ class _Pass:
         import comfy.samplers
 
         x, time = self.x[:rows], self.timestep[:rows]
+        self.options["transformer_options"][TERMS].shared |= rows is not None
         return comfy.samplers.calc_cond_batch(self.model, [edit, source], x, time, self.options)
 
 
@@ -89,7 +90,8 @@ def _single(conds) -> bool:
 def guider(model, source, edit, result: str = RESULTS[0]):
     """A GUIDER for SamplerCustomAdvanced. source, edit: CONDITIONING, or None to leave that row out."""
     made = _classes()[0](model)
-    made.set_conds(edit, source)
+    rows = {"positive": edit, "negative": source}  # ComfyUI's names, so that other packs find the rows
+    made.inner_set_conds({name: row for name, row in rows.items() if row is not None})
     made.result = result
     return made
 
@@ -99,12 +101,7 @@ def one_call(model, latent: Tensor, sigma: Tensor, source, edit) -> tuple[Tensor
 
     latent: [b, 4, h, w] in the VAE's scale, taken as x at that sigma. A row whose CONDITIONING is None gives None.
     """
-    guide = guider(model, source if source is not None else None, edit)
-    if edit is None:
-        guide.original_conds.pop("positive", None)
-        guide.result = RESULTS[1]
-    if source is None:
-        guide.original_conds.pop("negative", None)
+    guide = guider(model, source, edit, RESULTS[1] if edit is None else RESULTS[0])
     sigmas = torch.tensor([float(sigma), 0.0])
     made = guide.sample(torch.zeros_like(latent), latent, _classes()[1](), sigmas, disable_pbar=True, seed=0)
     other = None

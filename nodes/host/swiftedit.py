@@ -48,6 +48,8 @@ def load(release: str, generator: str = "auto", dtype: str = "default", model=No
     found = checkpoint.find(release_folder(release))
     kind = generators.generator(found.kind if generator == "auto" else generator)
     _present(found)
+    if model is not None:
+        unets.text_width(model)  # refuses what is no Stable Diffusion UNet before gigabytes are read
     branch = checkpoint.read_branch(found.branch)
     config, state = checkpoint.read_unet(found.inversion)
     inversion = unets.load(config, state, str(found.inversion), dtype)
