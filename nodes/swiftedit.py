@@ -138,8 +138,7 @@ class SwiftEditInvert:
         difference = guided.normalised(guided.difference(noises.source, noises.edit), clamp)
         mask = scene.mask_out((difference > threshold).float())
         soft = masks.feather(masks.grow(mask, grow), feather)
-        inverted = swiftedit.start(model, scene.latent, noises.source)
-        inverted = inverted.expand(len(noises.edit), -1, -1, -1)
+        inverted = swiftedit.repeated(swiftedit.start(model, scene.latent, noises.source), edit)
         return (
             {"samples": inverted}, {"samples": noises.source}, {"samples": noises.edit},
             packed_mask(soft), packed_mask(scene.mask_out(difference)), packed(overlay(scene.shown(), soft)),

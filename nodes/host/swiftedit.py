@@ -7,10 +7,12 @@ import torch
 from torch import Tensor
 
 from ...models.errors import EditError
+from ...models.image import from_host
 from ...models.swiftedit import checkpoint, generators
 from ...models.swiftedit.aram import Aram
 from ...models.swiftedit.branch import ImageBranch
 from ...models.swiftedit.generators import INVERSION_TIMESTEP, OneStep
+from ...models.swiftedit.unets import FAMILY
 from . import aram as hooks
 from . import memo, rows, unets
 from .devices import Managed, in_comfyui, managed, operations
@@ -56,7 +58,8 @@ def load(release: str, generator: str = "auto", dtype: str = "default", model=No
     del state
     made = _generator(found, branch, config, dtype) if model is None else model
     made = unets.with_sampling(made, kind)
-    _check_pair(made, inversion, branch, model is not None)
+    _check_pair(made, inversion, branch, "The MODEL wired as generator" if model is not None else "The generator")
+    _check_kind(kind, branch.context)
     made.set_attachments(ATTACHED, Attached(kind, _image_branch(branch, found.branch)))
     inversion.set_attachments(ATTACHED, Attached(kind))
     return inversion, made
@@ -83,10 +86,18 @@ def _generator(found: checkpoint.Release, branch: checkpoint.Branch, config: dic
     return unets.load(config, branch.unet, str(found.branch), dtype)
 
 
-def _check_pair(model, inversion, branch: checkpoint.Branch, wired: bool) -> None:
+def _check_kind(kind: OneStep, width: int) -> None:
+    """EditError for a generator of the other family, where the text's width tells it."""
+    if width in FAMILY and width != kind.context:
+        raise EditError(
+            f"The weights are of the {FAMILY[width]} family and {kind.name} is of the {FAMILY[kind.context]} family; "
+            "choose another family in Load SwiftEdit."
+        )
+
+
+def _check_pair(model, inversion, branch: checkpoint.Branch, what: str) -> None:
     """EditError unless the generator, the inversion net and the image branch are of one family."""
     width, other = unets.text_width(model), unets.text_width(inversion)
-    what = "The MODEL wired as generator" if wired else "The generator"
     if width != branch.context or width != other:
         raise EditError(
             f"{what} takes text of width {width}, the inversion net {other} and the image branch {branch.context}; "
@@ -116,11 +127,11 @@ def attached(model) -> Attached:
 
 def encoded_image(clip_vision, image: Tensor) -> Tensor:
     """CLIP's embedding [b, e] of an IMAGE, the whole picture squeezed into CLIP's square as the released code does."""
-    return memo.recall(
-        "clip_vision",
-        (clip_vision, image),
-        lambda: clip_vision.encode_image(image[..., :3], crop=False)["image_embeds"],
-    )
+    def make() -> Tensor:
+        rgb, _ = from_host(image)
+        return clip_vision.encode_image(rgb.movedim(1, -1), crop=False)["image_embeds"]
+
+    return memo.recall("clip_vision", (clip_vision, image), make)
 
 
 def with_aram(model, embedding: Tensor, mask: Tensor, aram: Aram):
@@ -224,6 +235,12 @@ def start(model, latent: Tensor, noise: Tensor) -> Tensor:
     generator = attached(model).generator
     x = generator.mixed(model.model.process_latent_in(latent), noise.to(latent))
     return model.model.process_latent_out(x / generator.alpha if generator.alpha else x)
+
+
+def repeated(latent: Tensor, edit) -> Tensor:
+    """A latent of one picture for each of its edits; others as they are. EditError when the numbers do not fit."""
+    _check_count("edit", edit, len(latent))
+    return latent.expand(max(len(latent), len(edit[0][0])), -1, -1, -1)
 
 
 def sigmas(model) -> Tensor:

@@ -1,0 +1,237 @@
+"""What users do with the nodes: many edits, any size, latents, other samplers and patches, sweeps, mistakes."""
+
+import os
+from pathlib import Path
+
+import torch
+from kit import (
+    CASES,
+    CLIP,
+    CUSTOM,
+    EDIT,
+    FOLDER,
+    GENERATOR,
+    INVERSION,
+    SCALES,
+    SOURCE,
+    VAE,
+    VISION,
+    away,
+    check,
+    decoded,
+    invert,
+    latents,
+    loaded,
+    node,
+    refused,
+    sampled,
+    whole,
+)
+from my_x_pack.nodes.host import aram as hooks
+from my_x_pack.nodes.host import memo, prompts, rows, swiftedit
+
+
+@check
+def many_edits():
+    """One photograph with a list of edits, and several photographs: each equals its own run; nothing is done twice."""
+    memo.forget()
+    image, calls = CASES["image"], {"inversion": 0, "vae": 0, "vision": 0}
+
+    def counted(what, name, key):
+        before = getattr(what, name)
+
+        def run(*args, **kwargs):
+            calls[key] += len(args[0]) if key == "inversion" else 1
+            return before(*args, **kwargs)
+
+        setattr(what, name, run)
+        return lambda: setattr(what, name, before)
+
+    undo = [counted(INVERSION.model.diffusion_model, "forward", "inversion"), counted(VAE, "encode", "vae"),
+            counted(VISION, "encode_image", "vision")]  # fmt: skip
+    texts, before = ["a black dog", "a red bird", "a white horse"], CLIP.encoded
+    all_at_once = whole(image, edit="\n".join(texts), one_per_line=True)
+    first = dict(calls), CLIP.encoded - before
+    again = whole(image, edit="a white horse")
+    other = whole(image, edit="a white horse", threshold=0.4, preset="paper")
+    second = dict(calls), CLIP.encoded - before
+    for back in undo:
+        back()
+    memo.forget()
+    alone = [whole(image, edit=text)[0] for text in texts]
+    two = torch.cat([image, CASES["second"]])
+    pair, backs, masks = whole(two, edit="a black dog")
+    singles = [whole(two[i : i + 1], edit="a black dog") for i in (0, 1)]
+    return {
+        "list": max(away(all_at_once[0][i : i + 1], alone[i]) for i in range(3)), "list_rows": len(all_at_once[0]),
+        "list_back": len(all_at_once[1]), "first": first, "second": second, "again": away(again[0], alone[2]),
+        "changed": away(other[0], again[0]), "pair": max(away(pair[i : i + 1], singles[i][0]) for i in (0, 1)),
+        "pair_masks": max(away(masks[i : i + 1] + 1, singles[i][2] + 1) for i in (0, 1)), "pair_back": len(backs),
+        "refused": refused(lambda: whole(two, edit="a\nb\nc", one_per_line=True)),
+    }  # fmt: skip
+
+
+@check
+def sizes():
+    """Portrait, landscape, odd sides and large photographs: own size back, bit-identical outside the mask."""
+    out = {}
+    for height, width, side in ((131, 77, 0), (203, 517, 128), (1201, 803, 256)):
+        image = torch.rand(1, height, width, 3, generator=torch.Generator().manual_seed(height))
+        mask = torch.zeros(1, height, width)
+        mask[:, height // 3 : height // 2, width // 4 : width // 2] = 1
+        made, back, soft = whole(image, mask=mask, side=side, composite=True, feather=6)
+        exact = bool(torch.equal(made[soft == 0], image[soft == 0]))
+        edited = bool((made[mask > 0.5] != image[mask > 0.5]).any())
+        out[f"{height}x{width}"] = [list(made.shape), list(back.shape), exact, edited, float(soft.mean())]
+        inverted, _, _, found, difference, preview = invert(image, side=side)
+        shapes = [list(x.shape) for x in (found, preview, inverted["samples"])]
+        out[f"{height}x{width}_invert"] = [*shapes, float(difference.min()), float(difference.max())]
+    rgba = torch.rand(1, 64, 72, 4, generator=torch.Generator().manual_seed(1))
+    made = whole(rgba, composite=True)[0]
+    out["alpha"] = [list(made.shape), bool(torch.equal(made[..., 3], rgba[..., 3]))]
+    return out
+
+
+@check
+def latents_in():
+    """A LATENT in place of a picture, and the soft difference as ARaM's mask."""
+    image = CASES["image"]
+    latent = {"samples": VAE.encode(image)}
+    one, two = invert(image), invert(latent=latent)
+    soft = latents(GENERATOR, image, one[4], inverted=one[0])[0]
+    return {"same": away(two[0]["samples"], one[0]["samples"]), "mask": int((one[3] != two[3]).sum()),
+            "soft": bool(torch.isfinite(soft).all()), "unmutated": list(latent),
+            "both": refused(lambda: invert(image, latent=latent))}  # fmt: skip
+
+
+@check
+def other_samplers():
+    """Without the guider the edit row lacks its source row, and says so; with its own background it needs none."""
+    import comfy.sample
+
+    image, inverted = CASES["image"], invert(CASES["image"])[0]["samples"]
+
+    def plain(**changes):
+        model = node("SwiftEditARaM", model=GENERATOR, clip_vision=VISION, image=image, mask=CASES["half"],
+                     preset="custom", **{**SCALES, **CUSTOM, **changes})[0]  # fmt: skip
+        with torch.inference_mode():
+            zeros = torch.zeros_like(inverted)
+            return comfy.sample.sample(model, zeros, 1, 1.0, "euler", "simple", EDIT, SOURCE, inverted)
+
+    own = plain(background="edit")
+    guided = latents(GENERATOR, image, CASES["half"], "custom", background="edit")[0]
+    return {"refused": refused(plain), "same": away(own, guided)}
+
+
+@check
+def composes():
+    """A cross-attention patch that was there before still makes the text term; ARaM twice is the later one."""
+    class Doubled:
+        calls = 0
+
+        def __call__(self, q, k, v, extra_options):
+            from comfy.ldm.modules.attention import optimized_attention
+
+            Doubled.calls += 1
+            return 2 * optimized_attention(q, k, v, heads=extra_options["n_heads"])
+
+    image, inverted = CASES["image"], invert(CASES["image"])[0]
+    base = GENERATOR.clone()
+    base.set_model_attn2_replace(Doubled(), "output", 3)
+    changed = latents(base, image, CASES["half"], inverted=inverted)[0]
+    plain = latents(GENERATOR, image, CASES["half"], inverted=inverted)[0]
+    aram = {"clip_vision": VISION, "image": image, "mask": CASES["half"], **SCALES, **CUSTOM}
+    once = node("SwiftEditARaM", model=GENERATOR, preset="paper", **aram)[0]
+    twice = node("SwiftEditARaM", model=once, preset="official", **aram)[0]
+    return {"calls": Doubled.calls, "changed": away(changed, plain), "later": away(sampled(twice, inverted), plain)}
+
+
+@check
+def sweep():
+    """The sheet's pictures equal single edits with those scales, from one inversion of the source row."""
+    image = CASES["image"]
+    sheet, images = node("SwiftEditScaleSweep", inversion=INVERSION, generator=GENERATOR, clip=CLIP, vae=VAE,
+                         clip_vision=VISION, image=image, source_prompt="a grey cat", edit_prompt="a black dog",
+                         edit_scales="0, 0.5", text_scales="1, 2, 3", non_edit_scale=1.0, side=0, clamp=3.0,
+                         threshold=0.5, cell=96)  # fmt: skip
+    worst = 0.0
+    for number, (edit_scale, text_scale) in enumerate((e, t) for e in (0.0, 0.5) for t in (1.0, 2.0, 3.0)):
+        scales = {"text_scale": text_scale, "edit_scale": edit_scale, "non_edit_scale": 1.0, "global_scale": 1.0}
+        mask = invert(image)[3]
+        made = latents(GENERATOR, image, mask, "custom", **scales)[0]
+        worst = max(worst, away(images[number : number + 1], decoded(made)))
+    return {"worst": worst, "sheet": list(sheet.shape), "images": list(images.shape),
+            "refused": refused(lambda: _numbers("0, x"))}  # fmt: skip
+
+
+def _numbers(text):
+    from my_x_pack.nodes.swiftedit_edit import numbers
+
+    return numbers(text, "text_scales")
+
+
+@check
+def wrongly_guessed():
+    """A MODEL that its loader takes for v-prediction (as ComfyUI does SwiftEdit's inversion net) still works."""
+    import comfy.model_sampling as sampling
+
+    class Guessed(sampling.ModelSamplingDiscrete, sampling.V_PREDICTION):
+        pass
+
+    image, found = CASES["image"], invert(CASES["image"])
+    inversion, generator = INVERSION.clone(), GENERATOR.clone()
+    for model in (inversion, generator):
+        model.add_object_patch("model_sampling", Guessed(model.model.model_config))
+    noise = invert(image, model=inversion)[1]["samples"]
+    wired = loaded(generator=generator)[1]
+    made = latents(wired, image, CASES["half"], inverted=found[0])[0]
+    return {"noise": away(noise, found[1]["samples"]),
+            "edit": away(made, latents(GENERATOR, image, CASES["half"], inverted=found[0])[0])}  # fmt: skip
+
+
+@check
+def bad_input():
+    """One sentence each."""
+    import types
+
+    image, bare = CASES["image"], GENERATOR.clone()
+    bare.remove_attachments(swiftedit.ATTACHED)
+    sdxl = GENERATOR.clone()
+    sdxl.model = types.SimpleNamespace(
+        model_config=types.SimpleNamespace(unet_config={"context_dim": 2048, "channel_mult": [1, 2, 4]})
+    )
+    masks = torch.ones(3, 16, 16)
+    mixed = SOURCE + EDIT
+    aram = {"clip_vision": VISION, "image": image, "mask": CASES["half"], "preset": "official", **SCALES, **CUSTOM}
+
+    class Small:
+        def encode_image(self, image, crop):
+            return {"image_embeds": torch.zeros(1, 32)}
+
+    return {
+        "no_branch": refused(lambda: node("SwiftEditARaM", model=bare, **aram)),
+        "sdxl": refused(lambda: node("SwiftEditARaM", model=sdxl, **aram)),
+        "sdxl_generator": refused(lambda: loaded(generator=sdxl)),
+        "vision": refused(lambda: node("SwiftEditARaM", model=GENERATOR, **{**aram, "clip_vision": Small()})),
+        "masks": refused(lambda: latents(GENERATOR, image, masks)),
+        "mixed": refused(lambda: invert(image, source=mixed)),
+        "no_folder": refused(lambda: loaded(release="nowhere")),
+        "no_picture": refused(lambda: invert()),
+        "no_vae": refused(lambda: node("SwiftEditInvert", model=INVERSION, source=SOURCE, edit=EDIT, side=0, clamp=3.0,
+                                       threshold=0.5, grow=0, feather=0, image=image)),
+        "other_latent": refused(lambda: invert(latent={"samples": torch.zeros(1, 16, 8, 8)})),
+        "broken": {name: refused(lambda name=name: loaded(release=name))
+                   for name in ("no_branch", "no_inversion", "corrupt", "no_generator", "wrong_family")},
+    }  # fmt: skip
+
+
+@check
+def official_cases():
+    """The recorded cases of the official code through the shipped hooks, stage by stage from the recorded inputs."""
+    where = os.environ.get("EDITKIT_ARAM_CASES")
+    out = {}
+    if not where or not (Path(where) / "e2e_inverse_unet_diffusers.safetensors").is_file():
+        return out
+    from official import cases
+
+    return cases(Path(where), FOLDER / "official", swiftedit, hooks, prompts, rows, away)
