@@ -48,6 +48,7 @@ def example(tmp_path):
     }
     save = {"id": 2, "type": "SaveImage", "widgets_values": ["out"], "inputs": sockets, "outputs": []}
     workflow = {"nodes": [load, save | {"properties": ours}], "links": [[1, 1, 0, 2, 0, "IMAGE"]]}
+    workflow["id"] = "6f9d4e0a-0f6c-5d3c-8f1e-3b2a1c0d9e8f"
     for name in ("edit.jpg", "media/dog.jpg", "api/edit.json"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
@@ -90,6 +91,12 @@ def test_a_model_that_the_canvas_could_not_fetch_is_found(example, url):
     _, workflow, problems = example
     workflow["nodes"][1]["properties"]["models"] = [{"name": "b.safetensors", "url": url, "directory": "vae"}]
     assert "names a model that it does not load" in problems()[0]
+
+
+@pytest.mark.parametrize("name", [None, 3, "editkit-tone", "6F9D4E0A-0F6C-5D3C-8F1E-3B2A1C0D9E8F"])
+def test_an_id_that_the_canvas_warns_of_is_found(example, name):
+    _, workflow, problems = example
+    assert "no UUID" in problems(workflow | {"id": name})[0]
 
 
 def test_a_disorderly_canvas_is_found():

@@ -1,6 +1,7 @@
 """Checks on the shipped workflows. Each returns one sentence per fault."""
 
 import json
+import uuid
 from pathlib import Path
 
 from .twin import TwinError, convert, link_problems
@@ -31,6 +32,8 @@ def workflow_problems(path: Path, classes: dict, names: dict, own: set[str]) -> 
     classes, names: what the converter takes. own: ids of the pack's nodes.
     """
     workflow, problems = json.loads(path.read_text(encoding="utf-8")), []
+    if not is_uuid(workflow.get("id")):
+        problems.append(f"has the id {workflow.get('id')!r}; the canvas warns of one that is no UUID")
     if not path.with_suffix(".jpg").is_file():
         problems.append("has no thumbnail of the same name (.jpg)")
     problems += link_problems(workflow, classes)
@@ -39,6 +42,13 @@ def workflow_problems(path: Path, classes: dict, names: dict, own: set[str]) -> 
     problems += _twin_problems(workflow, path.parent / "api" / path.name, classes, names)
     problems += _media_problems(workflow, path.parent / "media")
     return [f"workflows/{path.name}: {problem}" for problem in problems]
+
+
+def is_uuid(value) -> bool:
+    try:
+        return str(uuid.UUID(value)) == value
+    except (TypeError, ValueError, AttributeError):
+        return False
 
 
 def _registry_problems(workflow: dict, own: set[str]) -> list[str]:
