@@ -16,7 +16,7 @@ RERUN := $(MAKE) --no-print-directory
 WHICH := import sys; print(sys.version_info[:3], sys.base_prefix)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long lint check twins venv clean
+.PHONY: help demo test test-long lint check twins pages venv clean
 
 help:  ## lists these commands
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | sort | expand -t 12
@@ -44,6 +44,10 @@ check: lint  ## lint, byte-compilation, and the checks on workflows, nodes and d
 twins: venv  ## rewrites workflows/api/*.json from workflows/*.json
 	@$(RERUN) .venv/.test
 	$(BIN) tests/house/twin.py
+
+pages: venv  ## rewrites the tables of web/docs/*.md from the nodes' tooltips
+	@$(RERUN) .venv/.test
+	$(BIN) tests/house/pages.py
 
 clean:  ## removes .venv, caches and out/
 	rm -rf .venv .pytest_cache .ruff_cache out

@@ -26,6 +26,7 @@ EXTRAS = {
 def doctor() -> int:
     """Prints the report. Returns 1 when something is missing without which nothing can be edited."""
     missing = _python() + _packages() + _weights()
+    _swiftedit()
     _comfyui()
     print("\nMissing" if missing else "\nNothing that an edit needs is missing: try `python . demo`.")
     for line in missing:
@@ -146,7 +147,9 @@ def _weights() -> list[str]:
     for folder in weight_folders():
         print(f"  {folder}{'' if folder.is_dir() else '  (not there)'}")
         groups: dict[Path, list[Path]] = {}
-        for path in sorted(folder.rglob("*.safetensors")) if folder.is_dir() else []:
+        # macOS leaves ._* files in archives
+        paths = [p for p in folder.rglob("*.safetensors") if not p.name.startswith("._")] if folder.is_dir() else []
+        for path in sorted(paths):
             groups.setdefault(path.parent, []).append(path)
         for parent, paths in groups.items():
             try:
@@ -163,6 +166,39 @@ def _weights() -> list[str]:
             f"weights: {WEIGHTS} comes with the pack; install EditKit again or run `git pull` there"
         )
     return problems
+
+
+def _swiftedit() -> None:
+    """Says which parts of SwiftEdit's release are there; nothing else of the pack needs them."""
+    try:
+        from ..models.errors import EditError
+        from ..models.swiftedit import checkpoint
+    except (ImportError, OSError):  # torch is missing, which has been said
+        return
+    print("\nSwiftEdit")
+    comfy = comfyui()
+    folders = weight_folders() + ([comfy / "models" / "diffusion_models"] if comfy else [])
+    found = {f / part.relative_to(f).parts[0] for f in folders for part in checkpoint.parts(f)}
+    for folder in sorted(found):
+        try:
+            print(f"  {folder}\n    {_swiftedit_parts(checkpoint.find(folder))}")
+        except EditError as problem:
+            print(f"  {problem}")
+    if not found:
+        print("  no release found; only its own nodes need it (README, Change a caption)")
+
+
+def _swiftedit_parts(release) -> str:
+    """The three parts of a release by their paths, or what to do about one that is absent."""
+    inside = release.branch is not None and release.branch.suffix == ".bin"
+    absent = {
+        "inversion net": "missing (inverse…/unet_ema)",
+        "generator": "the one in ip_adapter.bin" if inside else "missing (sbv2_0.5), or wire a MODEL",
+        "image branch": "missing (ip_adapter…/ip_adapter.bin)",
+    }
+    paths = (release.inversion, release.generator, release.branch)
+    shown = [path and path.relative_to(release.folder).as_posix() for path in paths]
+    return "; ".join(f"{what}: {path or absent[what]}" for what, path in zip(absent, shown, strict=True))
 
 
 def comfyui() -> Path | None:

@@ -1,12 +1,11 @@
 """Models go through ComfyUI's memory management: it holds them after a run and lets go of them on /free."""
 
-import json
 import time
 
 import pytest
 
 from editkit.tests.comfyui.conftest import FOLDER_NAME
-from editkit.tests.comfyui.test_workflows import TWINS, on_server
+from editkit.tests.comfyui.test_workflows import TWINS, on_server, read
 
 OURS = f"custom_nodes/{FOLDER_NAME.replace('.', '_x_')}.models"  # how ComfyUI names the pack's modules
 
@@ -19,7 +18,7 @@ def ours(server) -> list[str]:
 @pytest.mark.skipif(not TWINS, reason="no workflow is shipped yet")
 def test_a_model_is_held_after_a_run_and_leaves_on_free(server):
     twin = next((t for t in TWINS if t.stem == "blazeedit_graph"), TWINS[0])
-    on_server(server, json.loads(twin.read_text(encoding="utf-8")))
+    on_server(server, read(twin))
     assert ours(server)
     assert all(size > 0 for name, size in server.loaded_models() if name in ours(server))
     status, _ = server.post("/free", {"unload_models": True, "free_memory": True})
@@ -28,5 +27,5 @@ def test_a_model_is_held_after_a_run_and_leaves_on_free(server):
     while ours(server) and time.monotonic() < end:  # the server's worker does it between prompts
         time.sleep(0.2)
     assert not ours(server)
-    on_server(server, json.loads(twin.read_text(encoding="utf-8")))
+    on_server(server, read(twin))
     assert ours(server)  # and comes back

@@ -6,9 +6,7 @@ from pathlib import Path
 import pytest
 
 from editkit.tests.comfyui.test_memory import ours
-from editkit.tests.comfyui.test_workflows import TWINS, needed_packages
-from editkit.tests.house import pack
-from editkit.tests.house.workflow_checks import MEDIA_INPUTS
+from editkit.tests.comfyui.test_workflows import TWINS, needed_packages, read, upload_pictures
 
 GROWTH = 200e6  # bytes above what the server held once every workflow had run
 
@@ -23,16 +21,13 @@ def resident(process: int) -> int:
 
 
 def prompts(server) -> list[dict]:
-    """The shipped workflows with their pictures uploaded."""
+    """The shipped workflows that need no downloaded weights, with their pictures uploaded."""
     out = []
     for twin in TWINS:
-        prompt = json.loads(twin.read_text(encoding="utf-8"))
+        prompt = read(twin)
         if needed_packages(prompt):
             continue  # an export takes a minute each time, and is tested on its own
-        for node in prompt.values():
-            name = MEDIA_INPUTS.get(node["class_type"])
-            if name and isinstance(node["inputs"].get(name), str):
-                node["inputs"][name] = server.upload(pack.ROOT / "workflows/media" / node["inputs"][name])
+        upload_pictures(server, prompt)
         out.append(prompt)
     return out
 

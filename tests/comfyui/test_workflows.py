@@ -9,9 +9,16 @@ import pytest
 
 from editkit.tests.comfyui.server import pixels
 from editkit.tests.house import pack
-from editkit.tests.house.workflow_checks import MEDIA_INPUTS
+from editkit.tests.house.workflow_checks import MEDIA_INPUTS, downloads
 
-TWINS = sorted((pack.ROOT / "workflows/api").glob("*.json"))
+
+def read(twin) -> dict:
+    return json.loads(twin.read_text(encoding="utf-8"))
+
+
+SHIPPED = sorted((pack.ROOT / "workflows/api").glob("*.json"))
+TWINS = [p for p in SHIPPED if not downloads(read(p))]  # what runs right after install
+OTHERS = [p for p in SHIPPED if downloads(read(p))]
 MOST_DIFFERENCE = 1 / 255 + 1e-6
 
 
@@ -22,12 +29,17 @@ def prefixes(prompt: dict) -> dict[str, str]:
     }
 
 
-def on_server(server, prompt: dict) -> dict[str, list[np.ndarray]]:
-    """Uploads the pictures, queues the prompt, and downloads what each SaveImage saved."""
+def upload_pictures(server, prompt: dict) -> None:
+    """Sends the sample photographs that a prompt names to the server."""
     for node in prompt.values():
         name = MEDIA_INPUTS.get(node["class_type"])
         if name and isinstance(node["inputs"].get(name), str):
             node["inputs"][name] = server.upload(pack.ROOT / "workflows/media" / node["inputs"][name])
+
+
+def on_server(server, prompt: dict) -> dict[str, list[np.ndarray]]:
+    """Uploads the pictures, queues the prompt, and downloads what each SaveImage saved."""
+    upload_pictures(server, prompt)
     for node_id, prefix in prefixes(prompt).items():
         prompt[node_id]["inputs"]["filename_prefix"] = prefix
     entry = server.run(prompt)
@@ -61,7 +73,7 @@ def has_package(python, name: str) -> bool:
 
 @pytest.mark.parametrize("twin", TWINS, ids=lambda p: p.stem)
 def test_the_server_and_the_headless_runner_give_the_same_picture(server, checkout, twin, tmp_path):
-    prompt = json.loads(twin.read_text(encoding="utf-8"))
+    prompt = read(twin)
     lacking = [p for p in needed_packages(prompt) if not has_package(checkout.python, p)]
     if lacking:
         pytest.skip(f"{checkout.python} lacks {', '.join(lacking)} (requirements-mobile.txt)")
@@ -72,3 +84,17 @@ def test_the_server_and_the_headless_runner_give_the_same_picture(server, checko
         assert [p.shape for p in pictures] == [p.shape for p in alone[node_id]]
         worst = max(float(np.abs(a - b).max()) for a, b in zip(pictures, alone[node_id], strict=True))
         assert worst <= MOST_DIFFERENCE, f"node {node_id} differs by {worst * 255:.1f}/255"
+
+
+@pytest.mark.parametrize("twin", OTHERS, ids=lambda p: p.stem)
+def test_without_the_weights_the_server_complains_of_nothing_but_the_loaders(server, twin):
+    prompt = read(twin)
+    upload_pictures(server, prompt)
+    status, reply = server.post("/prompt", {"prompt": prompt})
+    assert status == 400
+    assert sorted(reply["node_errors"]) == sorted(downloads(prompt))
+    said = {prompt[i]["class_type"]: found["errors"] for i, found in reply["node_errors"].items()}
+    (ours,) = said.pop("EditKitLoadSwiftEdit")
+    assert {error["type"] for errors in said.values() for error in errors} == {"value_not_in_list"}
+    assert ours["type"] == "custom_validation_failed"
+    assert "ip_adapter.bin" in ours["details"] and "editkit" in ours["details"]

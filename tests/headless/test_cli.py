@@ -215,6 +215,62 @@ def test_the_doctor_says_what_is_missing_and_how_to_get_it(tmp_path, monkeypatch
     )
 
 
+def test_the_doctor_overlooks_what_macos_leaves_in_archives(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(doctor, "weight_folders", lambda: [tmp_path])
+    weights(tmp_path / "small" / "a.safetensors", 1_500_000)
+    (tmp_path / "small" / "._a.safetensors").write_bytes(b"Mac OS X")
+    assert cli.main(["doctor"]) == 0
+    assert "in 1 file(s)" in capsys.readouterr().out
+
+
+def released(folder, *files):
+    """Files of a SwiftEdit release: the configs of its UNets, and anything else empty."""
+    for name in files:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        config = {"block_out_channels": [320], "cross_attention_dim": 1024}
+        (folder / name).write_text(json.dumps(config) if name.endswith("config.json") else "")
+
+
+INVERSION, GENERATOR = "inverse_ckpt-120k/unet_ema/config.json", "sbv2_0.5/config.json"
+BRANCH = "ip_adapter_ckpt-90k/ip_adapter.bin"
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ((INVERSION, GENERATOR, BRANCH), "generator: sbv2_0.5; image branch: ip_adapter_ckpt-90k/ip_adapter.bin"),
+        ((INVERSION, BRANCH), "inversion net: inverse_ckpt-120k/unet_ema; generator: the one in ip_adapter.bin"),
+        ((INVERSION,), "missing (sbv2_0.5), or wire a MODEL; image branch: missing (ip_adapter…/ip_adapter.bin)"),
+        ((BRANCH,), "inversion net: missing (inverse…/unet_ema)"),
+        ((), "no release found"),
+    ],
+)
+def test_the_doctor_says_which_parts_of_swiftedit_are_there(tmp_path, monkeypatch, capsys, files, said):
+    monkeypatch.setattr(doctor, "comfyui", lambda: None)
+    monkeypatch.setattr(doctor, "weight_folders", lambda: [tmp_path])
+    weights(tmp_path / "small" / "a.safetensors", 1_500_000)
+    released(tmp_path / "swiftedit", *files)
+    assert cli.main(["doctor"]) == 0  # no edit of the pack's own needs it
+    assert said in capsys.readouterr().out.split("\nSwiftEdit\n")[1]
+
+
+def test_the_doctor_passes_a_bad_card_on(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(doctor, "weight_folders", lambda: [tmp_path])
+    released(tmp_path / "mine", INVERSION)
+    (tmp_path / "mine" / "swiftedit.json").write_text("{}")
+    cli.main(["doctor"])
+    assert "is not a SwiftEdit card" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["swiftedit_one_step", "swiftedit_graph", "swiftedit_scale_sweep"])
+def test_a_workflow_that_needs_comfyui_says_so_in_one_sentence(name, tmp_path, capsys):
+    file = ROOT / "workflows" / "api" / f"{name}.json"
+    assert cli.main(["run", str(file), "--out", str(tmp_path)]) == 1
+    said = capsys.readouterr().err.strip()
+    assert said.startswith("error: ") and "needs a ComfyUI server" in said and "\n" not in said
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("version", "floor", "older"),
     [("2.4.0+cpu", "2.4", False), ("2.3.9", "2.4", True), ("10.0", "9.9", False), ("2.10", "2.9.1", False)],

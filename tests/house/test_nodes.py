@@ -3,7 +3,7 @@
 import pytest
 
 import editkit
-from editkit.tests.house import node_checks, pack
+from editkit.tests.house import node_checks, pack, pages
 
 DOCS = pack.ROOT / "web" / "docs"
 NODES = sorted(editkit.NODE_CLASS_MAPPINGS)
@@ -31,6 +31,25 @@ def test_a_node_explains_itself(name):
 @pytest.mark.parametrize("name", NODES)
 def test_a_node_has_a_help_page_with_a_picture(name):
     assert node_checks.page_problems(name, DOCS) == []
+
+
+@pytest.mark.parametrize("name", NODES)
+def test_a_help_page_says_what_the_node_says(name):
+    assert pages.table_problems(name, editkit.NODE_CLASS_MAPPINGS[name], DOCS) == []
+
+
+@pytest.mark.parametrize("other", ["The mask to grow.", None])
+def test_a_help_page_that_fell_behind_is_found(tmp_path, other):
+    text = pages.tables(Good).replace("White is the region to edit.", other) if other else "# Good\n"
+    (tmp_path / "EditKitGood.md").write_text(text, encoding="utf-8")
+    assert "make pages" in pages.table_problems("EditKitGood", Good, tmp_path)[0]
+
+
+def test_a_help_page_need_not_repeat_what_depends_on_the_machine(tmp_path):
+    listed = {"INPUT_TYPES": classmethod(lambda cls: {"required": {"release": (["a"], {"tooltip": "A folder."})}})}
+    text = pages.tables(type("Listed", (Good,), listed)).replace("`a`", "")
+    (tmp_path / "EditKitGood.md").write_text("# Good\n\n" + text, encoding="utf-8")
+    assert pages.table_problems("EditKitGood", type("Listed", (Good,), listed), tmp_path) == []
 
 
 def test_no_help_page_is_left_over():

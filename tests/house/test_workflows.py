@@ -19,6 +19,17 @@ def test_no_twin_or_thumbnail_is_left_over():
     assert workflow_checks.stray_twins(FOLDER) == []
 
 
+def test_only_swiftedits_workflows_need_weights_that_are_downloaded():
+    twins = {p.stem: json.loads(p.read_text(encoding="utf-8")) for p in (FOLDER / "api").glob("*.json")}
+    left_out = {name for name, prompt in twins.items() if workflow_checks.downloads(prompt)}
+    assert left_out == {"swiftedit_graph", "swiftedit_one_step", "swiftedit_scale_sweep"}
+
+
+@pytest.mark.parametrize("path", pack.workflows(), ids=lambda p: p.stem)
+def test_nodes_lie_in_their_groups_without_overlap_and_links_run_to_the_right(path):
+    assert workflow_checks.layout_problems(json.loads(path.read_text(encoding="utf-8"))) == []
+
+
 @pytest.fixture
 def example(tmp_path):
     """A complete workflow in a folder of its own: (path, write(workflow), problems())."""
@@ -37,6 +48,7 @@ def example(tmp_path):
     }
     save = {"id": 2, "type": "SaveImage", "widgets_values": ["out"], "inputs": sockets, "outputs": []}
     workflow = {"nodes": [load, save | {"properties": ours}], "links": [[1, 1, 0, 2, 0, "IMAGE"]]}
+    workflow["id"] = "6f9d4e0a-0f6c-5d3c-8f1e-3b2a1c0d9e8f"
     for name in ("edit.jpg", "media/dog.jpg", "api/edit.json"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
@@ -72,6 +84,28 @@ def test_a_node_without_its_registry_id_is_found(example):
     _, workflow, problems = example
     workflow["nodes"][1]["properties"] = {}
     assert "cnr_id" in problems()[0]
+
+
+@pytest.mark.parametrize("url", ["https://example.org/b.safetensors", "https://huggingface.co/a/resolve/main/b"])
+def test_a_model_that_the_canvas_could_not_fetch_is_found(example, url):
+    _, workflow, problems = example
+    workflow["nodes"][1]["properties"]["models"] = [{"name": "b.safetensors", "url": url, "directory": "vae"}]
+    assert "names a model that it does not load" in problems()[0]
+
+
+@pytest.mark.parametrize("name", [None, 3, "editkit-tone", "6F9D4E0A-0F6C-5D3C-8F1E-3B2A1C0D9E8F"])
+def test_an_id_that_the_canvas_warns_of_is_found(example, name):
+    _, workflow, problems = example
+    assert "no UUID" in problems(workflow | {"id": name})[0]
+
+
+def test_a_disorderly_canvas_is_found():
+    one = {"id": 1, "type": "A", "pos": [0, 40], "size": [100, 50]}
+    two = {"id": 2, "type": "B", "pos": [90, 60], "size": [100, 50]}
+    workflow = {"nodes": [one, two], "links": [[1, 2, 0, 1, 0, "X"]], "groups": [{"bounding": [-10, 0, 120, 200]}]}
+    said = workflow_checks.layout_problems(workflow)
+    assert len(said) == 3
+    assert all(any(part in line for line in said) for part in ("overlap", "runs to the left", "no group"))
 
 
 def test_left_over_files_are_found(example):

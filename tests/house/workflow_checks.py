@@ -1,11 +1,29 @@
 """Checks on the shipped workflows. Each returns one sentence per fault."""
 
 import json
+import uuid
 from pathlib import Path
 
 from .twin import TwinError, convert, link_problems
 
 MEDIA_INPUTS = {"LoadImage": "image", "LoadImageMask": "image"}
+TITLE = 30  # height of a node's title bar
+# Loaders of weights that a user has to download; those of BlazeEdit come with the pack.
+DOWNLOADED = {
+    "CLIPLoader",
+    "CLIPVisionLoader",
+    "CheckpointLoaderSimple",
+    "DualCLIPLoader",
+    "EditKitLoadSwiftEdit",
+    "LoraLoaderModelOnly",
+    "UNETLoader",
+    "VAELoader",
+}
+
+
+def downloads(prompt: dict) -> list[str]:
+    """The ids of the nodes of an API prompt that load weights which nobody has right after install."""
+    return [node_id for node_id, node in prompt.items() if node["class_type"] in DOWNLOADED]
 
 
 def workflow_problems(path: Path, classes: dict, names: dict, own: set[str]) -> list[str]:
@@ -14,13 +32,23 @@ def workflow_problems(path: Path, classes: dict, names: dict, own: set[str]) -> 
     classes, names: what the converter takes. own: ids of the pack's nodes.
     """
     workflow, problems = json.loads(path.read_text(encoding="utf-8")), []
+    if not is_uuid(workflow.get("id")):
+        problems.append(f"has the id {workflow.get('id')!r}; the canvas warns of one that is no UUID")
     if not path.with_suffix(".jpg").is_file():
         problems.append("has no thumbnail of the same name (.jpg)")
     problems += link_problems(workflow, classes)
     problems += _registry_problems(workflow, own)
+    problems += _model_problems(workflow)
     problems += _twin_problems(workflow, path.parent / "api" / path.name, classes, names)
     problems += _media_problems(workflow, path.parent / "media")
     return [f"workflows/{path.name}: {problem}" for problem in problems]
+
+
+def is_uuid(value) -> bool:
+    try:
+        return str(uuid.UUID(value)) == value
+    except (TypeError, ValueError, AttributeError):
+        return False
 
 
 def _registry_problems(workflow: dict, own: set[str]) -> list[str]:
@@ -28,6 +56,17 @@ def _registry_problems(workflow: dict, own: set[str]) -> list[str]:
     ours = [node for node in workflow["nodes"] if node["type"] in own]
     lacking = [n for n in ours if n.get("properties", {}).get("cnr_id") != "editkit"]
     return [f'node {n["id"]} ({n["type"]}) lacks the property cnr_id "editkit"' for n in lacking]
+
+
+def _model_problems(workflow: dict) -> list[str]:
+    """What a node says of models to fetch is a file that it loads, from a host that the canvas offers to fetch from."""
+    problems = []
+    for node in workflow["nodes"]:
+        for model in node.get("properties", {}).get("models", []):
+            good = model["url"].startswith("https://huggingface.co/") and model["directory"]
+            if not good or model["name"] not in node["widgets_values"]:
+                problems.append(f"node {node['id']} ({node['type']}) names a model that it does not load: {model}")
+    return problems
 
 
 def _twin_problems(workflow: dict, twin: Path, classes: dict, names: dict) -> list[str]:
@@ -52,6 +91,21 @@ def _media_problems(workflow: dict, media: Path) -> list[str]:
             if not (media / name).is_file():
                 problems.append(f"node {node['id']} loads {name}, which is not in workflows/media/")
     return problems
+
+
+def layout_problems(workflow: dict) -> list[str]:
+    """Nodes lie inside a group, apart from each other (a node's title stands above it), and links run to the right."""
+    boxes = {n["id"]: (*n["pos"], n["pos"][0] + n["size"][0], n["pos"][1] + n["size"][1]) for n in workflow["nodes"]}
+    groups = [(x, y, x + w, y + h) for x, y, w, h in (g["bounding"] for g in workflow["groups"])]
+    problems = []
+    for number, (node, box) in enumerate(boxes.items()):
+        if not any(g[0] <= box[0] and g[1] <= box[1] - TITLE and box[2] <= g[2] and box[3] <= g[3] for g in groups):
+            problems.append(f"node {node} lies in no group")
+        for other, its in list(boxes.items())[number + 1 :]:
+            if box[0] < its[2] and its[0] < box[2] and box[1] - TITLE < its[3] and its[1] - TITLE < box[3]:
+                problems.append(f"nodes {node} and {other} overlap")
+    lefts = [link for link in workflow["links"] if boxes[link[1]][0] > boxes[link[3]][0]]
+    return problems + [f"link {link[0]} runs to the left" for link in lefts]
 
 
 def stray_twins(folder: Path) -> list[str]:
