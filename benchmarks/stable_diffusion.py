@@ -6,6 +6,12 @@ The configurations are those of the published inpainting model, written out by h
 import torch
 
 LATENT_CHANNELS, SCALE, TOKENS, TEXT_CHANNELS = 4, 8, 77, 768
+SD21 = {
+    "in_channels": LATENT_CHANNELS, "out_channels": LATENT_CHANNELS, "block_out_channels": (320, 640, 1280, 1280),
+    "layers_per_block": 2, "cross_attention_dim": 1024, "attention_head_dim": (5, 10, 20, 20),
+    "use_linear_projection": True, "down_block_types": ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
+    "up_block_types": ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
+}  # fmt: skip
 
 
 def vae(quick: bool = False):
