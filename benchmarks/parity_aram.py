@@ -156,7 +156,9 @@ def _generate(network, tensors, tokens: Tensor, mask: Tensor, options: dict, gen
 
     text = tensors["gen.context_with_image_tokens"][:, : -branch.TOKENS]
     rows = torch.cat([text, tokens.expand(2, -1, -1)], 1).split(1)
-    aram = official_scales(*(options.get(f"scale_{k}", d) for k, d in (("ta", 1), ("edit", 0.2), ("non_edit", 1))))
+    aram = official_scales(
+        *(options.get(f"scale_{k}", d) for k, d in (("ta", 1), ("edit", 0.2), ("non_edit", 1)))
+    )
     result = edit.generate(
         call, partial(processor.rescaled, network), tensors["z_scaled"], tensors["inv.out"][:1], *rows, mask, aram,
         generator,
@@ -169,24 +171,30 @@ def _generate(network, tensors, tokens: Tensor, mask: Tensor, options: dict, gen
 
 @case("aram", "loader", files=(CONTAINER, WEIGHTS, GENERATOR))
 def loader(folder: Path) -> Iterator[Quantity]:
-    """The released container through the reader: elements that differ, and tensors that are nobody's."""
-    found = checkpoint.read_branch(folder / CONTAINER)
-    ours = {f"image_proj_model.{k}": v for k, v in found.projection.items()}
+    """The released container through the reader: elements that differ, and tensors that are nobody's or lack."""
+    found, state = checkpoint.read_branch(folder / CONTAINER), checkpoint.read_file(folder / CONTAINER)
+    network, weights = read(folder / GENERATOR), read(folder / WEIGHTS)
+    yield Quantity("unet", _differing(found.unet, network), 0)
+    yield Quantity("image_branch", _differing(_by_released_names(found), weights), 0)
+    expected = {f"unet.{k}" for k in network} | weights.keys()
+    yield Quantity("left_over", len(state.keys() - expected), 0)
+    yield Quantity("missing", len(expected - state.keys()), 0)
+
+
+def _by_released_names(found: checkpoint.Branch) -> dict[str, Tensor]:
+    """What was read by the names in the released file, both copies of the layers included."""
+    out = {f"image_proj_model.{k}": v for k, v in found.projection.items()}
     for place, (name, parts) in enumerate(found.layers.items()):
-        ours |= {f"unet.{name}.processor.{k}": v for k, v in parts.items()}
+        out |= {f"unet.{name}.processor.{k}": v for k, v in parts.items()}
         # the numbered copies count self-attentions too, of which every block has one before
-        ours |= {f"adapter_modules.{2 * place + 1}.{k}": v for k, v in parts.items()}
-    pairs = (("unet", found.unet, read(folder / GENERATOR)), ("image_branch", ours, read(folder / WEIGHTS)))
-    for name, one, other in pairs:
-        yield Quantity(name, sum(_differing(one[k], other[k]) for k in one.keys() & other.keys()), 0)
-        yield Quantity(f"{name}.left_over", len(one.keys() - other.keys()), 0)
-        yield Quantity(f"{name}.missing", len(other.keys() - one.keys()), 0)
+        out |= {f"adapter_modules.{2 * place + 1}.{k}": v for k, v in parts.items()}
+    return out
 
 
-def _differing(one: Tensor, other: Tensor) -> float:
-    if one.dtype != other.dtype:
+def _differing(ours: dict[str, Tensor], reference: dict[str, Tensor]) -> float:
+    if ours.keys() != reference.keys() or any(ours[k].dtype != v.dtype for k, v in reference.items()):
         return float("inf")
-    return compared("", one, other, 0, "exact").value
+    return sum(compared(k, ours[k], v, 0, "exact").value for k, v in reference.items())
 
 
 @case("aram", "keys", files=(KEYS,))
