@@ -125,12 +125,20 @@ def read_unet(folder: Path) -> tuple[dict, dict[str, Tensor]]:
     config = {k: v for k, v in config.items() if not k.startswith("_")}
     index = next(iter(_here(folder, f"{WEIGHTS}*.index.json")), None)
     if index is not None:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        return config, {k: v for name in names for k, v in read_file(folder / name).items()}
+        return config, {k: v for name in _shards(index) for k, v in read_file(folder / name).items()}
     found = [*_here(folder, f"{WEIGHTS}*.safetensors"), *_here(folder, f"{WEIGHTS}*.bin")]
     if not found:
         raise EditError(f"{folder} lacks its weights; put {WEIGHTS}.safetensors there.")
     return config, read_file(min(found, key=lambda p: (p.suffix != ".safetensors", len(p.name))))
+
+
+def _shards(index: Path) -> list[str]:
+    """The files that an index names, all beside it."""
+    try:
+        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        return sorted(Path(name).name for name in names)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise EditError(f"{index} is not an index of weights; download it again.") from None
 
 
 def _here(folder: Path, pattern: str) -> list[Path]:

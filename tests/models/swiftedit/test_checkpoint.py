@@ -136,6 +136,20 @@ def test_a_unet_may_lie_in_shards(release):
         checkpoint.read_unet(folder)
 
 
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"weight_map": 3}', '{"weight_map": {"a": 3}}'])
+def test_a_damaged_index_is_refused(release, text):
+    index = release / "sbv2_0.5" / "diffusion_pytorch_model.safetensors.index.json"
+    index.write_text(text)
+    with pytest.raises(EditError, match="is not an index of weights; download it again"):
+        checkpoint.read_unet(index.parent)
+
+
+def test_shards_lie_beside_their_index(release):
+    index = release / "sbv2_0.5" / "diffusion_pytorch_model.safetensors.index.json"
+    index.write_text('{"weight_map": {"a": "../unet_ema/diffusion_pytorch_model.safetensors"}}')
+    assert same(checkpoint.read_unet(index.parent)[1], tiny_unet(2).state_dict())
+
+
 def test_a_unet_without_weights_is_told_what_it_lacks(release):
     (release / "sbv2_0.5" / "diffusion_pytorch_model.safetensors").unlink()
     with pytest.raises(EditError, match="lacks its weights; put diffusion_pytorch_model.safetensors there"):
