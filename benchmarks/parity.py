@@ -22,7 +22,6 @@ import torch
 from ..models.errors import EditError
 
 PLANNED = {
-    "aram": "proc_* e2e_default e2e_paper_scales e2e_empty_source loader keys",
     "moelora": "layer_*_fp32 layer_*_bf16 flux_moe flux_moe_half flux_normal_lora keys_moe keys_normal",
     "editmgt_transformer": "t2i edit_g1 edit_g1.1 edit_g0.5 flat_edit_g1.1",
     "editmgt_scheduler": "cosine12 linear6_scalarT usermask8 stall10 hold64 hold32",
@@ -33,7 +32,7 @@ PLANNED = {
     "kontext": "t2i single single_diffsize multi_index multi_offset multi_uxo schedule_bfl schedule_diffusers "
                "eq12 loop4 loop4_single",
 }  # fmt: skip  # what the recorded numbers will cover, system by system
-MODULES: tuple[str, ...] = ()  # modules of this package that register cases, imported when parity runs
+MODULES: tuple[str, ...] = ("parity_aram",)  # modules of this package that register cases, imported when parity runs
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import torch
 
-from . import large_photo, stable_diffusion, timing
+from . import large_photo, stable_diffusion, swiftedit, timing
 
-PARTS = ("edit", "large", "parts", "paper")
+PARTS = ("edit", "large", "parts", "paper", "swiftedit")
 TASKS = ("remove", "outpaint", "tone", "relight", "sticker")
 SIZE, QUICK = 512, 64
 SD_STEPS = 4
@@ -42,6 +42,8 @@ def run(parts, *, quick=False, repeats=3, threads=None, weights: Path | None = N
         rows += edits(*(kit or _shipped(weights)), repeats, quick)
     if "parts" in parts or "paper" in parts:
         rows += networks(parts, repeats, quick)
+    if "swiftedit" in parts:
+        rows += swiftedit.rows(row, repeats, quick)
     return rows
 
 
@@ -141,6 +143,10 @@ def paper_rows(seconds) -> list[dict]:
     return rows
 
 
+def _number(value: float) -> str:
+    return f"{value:.1e}" if 0 < abs(value) < 0.001 else f"{value:.3f}"
+
+
 def lines(rows) -> list[str]:
     """The printed table; the last line is the summary."""
     out = []
@@ -149,7 +155,7 @@ def lines(rows) -> list[str]:
         if r["kind"] != "info":
             mark = "pass" if r["ok"] else ("FAIL" if r["kind"] == "must" else "below")
             verdict = f"{r['kind']:4} {'<=' if r['at_most'] else '>='} {r['limit']:g} {r['unit']}: {mark}"
-        out.append(f"{r['part']:8} {r['what']:44} {r['value']:>10.3f} {r['unit']:8} {verdict}".rstrip())
+        out.append(f"{r['part']:9} {r['what']:44} {_number(r['value']):>10} {r['unit']:8} {verdict}".rstrip())
     musts, aims = ([r for r in rows if r["kind"] == kind] for kind in ("must", "aim"))
     met, reached = sum(r["ok"] for r in musts), sum(r["ok"] for r in aims)
     short = len(musts) - met

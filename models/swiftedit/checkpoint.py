@@ -10,7 +10,6 @@ Folders may have any name. macOS leaves `._*` files in the release's archive; th
 
 import json
 import os
-import pickle
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -133,12 +132,20 @@ def read_unet(folder: Path) -> tuple[dict, dict[str, Tensor]]:
     config = {k: v for k, v in config.items() if not k.startswith("_")}
     index = next(iter(_here(folder, f"{WEIGHTS}*.index.json")), None)
     if index is not None:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        return config, {k: v for name in names for k, v in read_file(folder / name).items()}
+        return config, {k: v for name in _shards(index) for k, v in read_file(folder / name).items()}
     found = [*_here(folder, f"{WEIGHTS}*.safetensors"), *_here(folder, f"{WEIGHTS}*.bin")]
     if not found:
         raise EditError(f"{folder} lacks its weights; put {WEIGHTS}.safetensors there.")
     return config, read_file(min(found, key=lambda p: (p.suffix != ".safetensors", len(p.name))))
+
+
+def _shards(index: Path) -> list[str]:
+    """The files that an index names, all beside it."""
+    try:
+        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        return sorted(Path(name).name for name in names)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise EditError(f"{index} is not an index of weights; download it again.") from None
 
 
 def _here(folder: Path, pattern: str) -> list[Path]:
@@ -147,7 +154,6 @@ def _here(folder: Path, pattern: str) -> list[Path]:
 
 def read_file(path: Path) -> dict[str, Tensor]:
     """A state dict from .safetensors, or from a .bin as data only (never as code). EditError for a bad file."""
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     if not path.is_file():
@@ -156,12 +162,19 @@ def read_file(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except (SafetensorError, OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
-        raise EditError(f"{path} cannot be read ({reason}); download it again.") from None
+    except Exception as error:  # noqa: BLE001 - what a damaged .bin raises depends on where it is damaged
+        raise EditError(f"{path} cannot be read ({_reason(error)}); download it again.") from None
     if not isinstance(loaded, dict) or not all(isinstance(v, Tensor) for v in loaded.values()):
         raise EditError(f"{path} is not a state dict of tensors; it should be SwiftEdit's {BRANCHES[0]}.")
     return loaded
+
+
+def _reason(error: Exception) -> str:
+    """An error of torch.load or safetensors in a few words; its own text may be a page on torch.load's options."""
+    first = next(iter(str(error).strip().splitlines()), "").split(". ")[0][:120]
+    if first.startswith("Weights only load failed"):
+        return "it holds something other than tensors, which is never loaded"
+    return first if " " in first else type(error).__name__
 
 
 def read_branch(path: Path) -> Branch:

@@ -57,6 +57,11 @@ def _cat(*rows: Tensor) -> Tensor:
     return torch.cat(rows)
 
 
+def _for_both_rows(scale: float | Tensor) -> float | Tensor:
+    """A scale per edit [b, 1, 1] for the sources and the edits of a batch [2b, 1, 1]; others as they are."""
+    return _cat(scale, scale) if isinstance(scale, Tensor) and scale.ndim and len(scale) > 1 else scale
+
+
 def group(layer: str) -> str:
     """ "down", "mid" or "up" for an attn2's path in diffusers' UNet."""
     return layer.split("_", 1)[0]
@@ -92,7 +97,7 @@ def rescaled(unet: nn.Module, mask: Tensor, aram: Aram = rescaling.OFFICIAL) -> 
     try:
         for processor in processors:
             processor.rescaling = Rescaling(mask, aram)
-            processor.scale = 1.0 if aram.image_scale is None else aram.image_scale
+            processor.scale = 1.0 if aram.image_scale is None else _for_both_rows(aram.image_scale)
         yield
     finally:
         for processor, (old, scale) in zip(processors, before, strict=True):

@@ -14,6 +14,7 @@ from editkit.benchmarks import cli, parity
 def toy(tmp_path, monkeypatch):
     """A registered family whose one case doubles a tensor, and its folder."""
     monkeypatch.setattr(parity, "FAMILIES", {})
+    monkeypatch.setattr(parity, "MODULES", ())  # or their cases would be registered there
 
     @parity.case("toy", "doubling", files=("io.safetensors",))
     def doubling(folder):

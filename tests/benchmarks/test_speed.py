@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from editkit.benchmarks import cli, large_photo, speed, stable_diffusion, timing
+from editkit.benchmarks import cli, large_photo, speed, stable_diffusion, swiftedit, timing
 from editkit.models.errors import EditError
 
 
@@ -38,7 +38,8 @@ def test_stable_diffusions_sizes_are_the_published_ones(monkeypatch):
             sum(p.numel() for p in build().parameters())
             for build in (stable_diffusion.unet, stable_diffusion.vae)
         ]
-    assert sizes == [859_535_364, 83_653_863]
+        sizes.append(sum(p.numel() for p in stable_diffusion.unet21().parameters()))
+    assert sizes == [859_535_364, 83_653_863, 865_910_724]
 
 
 def test_the_ratio_of_the_paper_counts_encode_steps_and_decode():
@@ -47,6 +48,59 @@ def test_the_ratio_of_the_paper_counts_encode_steps_and_decode():
     found = {r["what"]: r for r in speed.paper_rows(seconds)}
     assert found["195m edit is faster by, with guidance"]["value"] == pytest.approx((1 + 4 * 8 + 3) / 2)
     assert found["195m edit is faster by, without guidance"]["value"] == pytest.approx((1 + 4 * 4 + 3) / 2)
+
+
+@pytest.fixture(scope="module")
+def swiftedit_kit():
+    return swiftedit.kit(quick=True)
+
+
+def test_swiftedit_ours_and_the_released_way_draw_the_same_pictures(swiftedit_kit):
+    with torch.inference_mode():
+        (ours, mask), (theirs, other) = swiftedit.ours(swiftedit_kit), swiftedit.released(swiftedit_kit)
+    assert ours.shape == theirs.shape == (2, 3, 64, 64)
+    assert torch.equal(mask, other)
+    torch.testing.assert_close(ours, theirs, atol=2e-5, rtol=0)
+
+
+def test_swiftedits_random_networks_edit_something(swiftedit_kit):
+    with torch.inference_mode():
+        pictures, mask = swiftedit.ours(swiftedit_kit)
+    assert 0.02 < mask.mean() < 0.6
+    assert pictures.std() > 0.05
+    assert (pictures[0] - pictures[1]).abs().max() > 0.01
+
+
+def test_the_released_way_decodes_four_pictures_and_ours_two(swiftedit_kit, monkeypatch):
+    decoded, real = [], swiftedit.Kit.decoded
+    monkeypatch.setattr(swiftedit.Kit, "decoded", lambda kit, z: decoded.append(len(z)) or real(kit, z))
+    with torch.inference_mode():
+        swiftedit.ours(swiftedit_kit)
+        assert decoded == [2]
+        swiftedit.released(swiftedit_kit)
+    assert decoded == [2, 2, 2]
+
+
+def test_the_released_mask_is_ours(swiftedit_kit):
+    from editkit.models.swiftedit import mask
+
+    noise = torch.randn(2, 4, 16, 12, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(swiftedit.released_mask(*noise), mask.self_guided(noise[:1], noise[1:])[0])
+
+
+def test_swiftedits_rows_have_a_must_on_the_pictures_and_an_aim_on_the_time():
+    rows = speed.run(["swiftedit"], quick=True)
+    judged = {r["what"]: (r["kind"], r["limit"]) for r in rows if r["kind"] != "info"}
+    assert judged == {
+        "ours is faster by": ("aim", 1.5),
+        "largest difference of their pictures": ("must", 1e-3),
+    }
+    assert next(r for r in rows if r["kind"] == "must")["ok"]
+
+
+def test_small_values_are_printed_with_their_order_of_magnitude():
+    lines = speed.lines(speed.row("p", "w", 1.5e-6, "", must=1e-3))
+    assert "1.5e-06" in lines[0] and "must <= 0.001 : pass" in lines[0]
 
 
 def test_interleaving_runs_every_job_in_every_round():
@@ -78,7 +132,7 @@ def test_a_child_that_fails_is_reported_in_one_sentence(tmp_path):
 
 def test_unknown_choices_are_refused_before_anything_runs(capsys, tmp_path):
     assert cli.main(["speed", "--only", "warp"]) == 1
-    assert "choose from edit, large, parts, paper" in capsys.readouterr().err
+    assert "choose from edit, large, parts, paper, swiftedit" in capsys.readouterr().err
     (tmp_path / "file").write_text("")
     assert cli.main(["speed", "--json", str(tmp_path / "file" / "x.json")]) == 1
     assert "cannot be written" in capsys.readouterr().err
