@@ -16,13 +16,21 @@ CLAMP_INPUT = ("FLOAT", {"default": guided.CLAMP, "min": 0.1, "max": 20.0, "step
                          "The difference of the noises counts up to this many times its mean."})  # fmt: skip
 THRESHOLD_INPUT = ("FLOAT", {"default": guided.THRESHOLD, "min": 0.0, "max": 1.0, "step": 0.01, "tooltip":
                              "Above this share of the clamped difference the mask is white."})  # fmt: skip
+
+
+def told(spec: tuple, tooltip: str) -> tuple:
+    """The same input with another tooltip."""
+    return spec[0], {**spec[1], "tooltip": tooltip}
+
+
+FIT = "EDITKIT_FIT"
 SCALES = {
     "text_scale": ("FLOAT", {"default": 2.0, "min": 0.0, "max": 10.0, "step": 0.05,
-                             "tooltip": "s_y: how strongly the edit prompt acts. Presets bring their own."}),
+                             "tooltip": "s_y: how strongly the edit prompt acts. For the preset custom."}),
     "edit_scale": ("FLOAT", {"default": 0.0, "min": 0.0, "max": 4.0, "step": 0.05,
-                             "tooltip": "s_edit: how much of the source picture stays inside the mask."}),
+                             "tooltip": "s_edit: how much of the source picture stays inside the mask. For custom."}),
     "non_edit_scale": ("FLOAT", {"default": 1.0, "min": 0.0, "max": 4.0, "step": 0.05,
-                                 "tooltip": "s_non-edit: how much of the source picture holds outside the mask."}),
+                                 "tooltip": "s_non-edit: how much of it holds outside the mask. For custom."}),
 }  # fmt: skip
 PRESET_INPUT = ([*PRESETS, "global", "custom"], {
     "default": "official", "tooltip": "official: the released code (1 / 0.2 / 1). paper: 2 / 0 / 1. eq9: 2 / 0 / 1 as "
@@ -100,15 +108,16 @@ class SwiftEditInvert:
     )
     CATEGORY = CATEGORY
     SEARCH_ALIASES = ["ddim inversion", "image inversion", "self-guided mask"]
-    RETURN_TYPES = ("LATENT", "LATENT", "LATENT", "MASK", "MASK", "IMAGE")
-    RETURN_NAMES = ("latent", "source_noise", "edit_noise", "mask", "difference", "preview")
+    RETURN_TYPES = ("LATENT", "LATENT", "LATENT", "MASK", "MASK", "IMAGE", FIT)
+    RETURN_NAMES = ("latent", "source_noise", "edit_noise", "mask", "difference", "preview", "fit")
     OUTPUT_TOOLTIPS = (
         "The inverted latent: sample it with SwiftEdit Guider and no noise.",
-        "The noise predicted for the source prompt.",
-        "The noise predicted for the edit prompt.",
+        "The noise predicted for the source prompt, as the network gives it; not for decoding.",
+        "The noise predicted for the edit prompt, as the network gives it; not for decoding.",
         "The self-guided mask: white where the two differ.",
         "How much they differ, 0 to 1: a soft mask that ARaM takes as well.",
         "The picture with the mask on it.",
+        "How the picture was scaled, for SwiftEdit Deliver.",
     )
     FUNCTION = "run"
 
@@ -142,6 +151,7 @@ class SwiftEditInvert:
         return (
             {"samples": inverted}, {"samples": noises.source}, {"samples": noises.edit},
             packed_mask(soft), packed_mask(scene.mask_out(difference)), packed(overlay(scene.shown(), soft)),
+            scene.fitted,
         )  # fmt: skip
 
 
@@ -193,16 +203,17 @@ class SwiftEditGuider:
             "required": {
                 "model": ("MODEL", {"tooltip": "From SwiftEdit ARaM."}),
                 "source": ("CONDITIONING", {"tooltip": "The prompt that the picture was inverted with."}),
-                "edit": ("CONDITIONING", {"tooltip": "What the picture shall show."}),
+                "edit": ("CONDITIONING", {
+                    "tooltip": "What it shall show; a batch of edits goes with a batch of latents."}),
                 "result": (rows.RESULTS, {"tooltip": "edit, or the source prompt's row: the reconstruction."}),
             }
         }
 
     def run(self, *, model, source, edit, result):
         swiftedit.need_comfyui("SwiftEdit Guider")
-        return rows.guider(model, prompts.single(source, "source"), prompts.single(edit, "edit"), result), (
-            swiftedit.sigmas(model)
-        )
+        width = unets.text_width(model)
+        source, edit = prompts.single(source, "source", width), prompts.single(edit, "edit", width)
+        return rows.guider(model, source, edit, result), swiftedit.sigmas(model)
 
 
 NODE_CLASS_MAPPINGS = {

@@ -13,12 +13,14 @@ from .host.swiftedit_pictures import encoded
 from .swiftedit import (
     CATEGORY,
     CLAMP_INPUT,
+    FIT,
     GLOBAL_INPUT,
     PRESET_INPUT,
     SCALES,
     SIDE_INPUT,
     THRESHOLD_INPUT,
     chosen,
+    told,
 )
 from .unpacking import packed, packed_mask, picture, repeated
 from .unpacking import region as region_of
@@ -33,6 +35,12 @@ MODELS = {
 }
 SOURCE_INPUT = ("STRING", {"default": "", "multiline": True, "tooltip": "What the picture shows; may be empty."})
 EDIT_INPUT = ("STRING", {"default": "", "multiline": True, "tooltip": "What it shall show."})
+FEATHER_INPUT = ("INT", {"default": 16, "min": 0, "max": 256,
+                         "tooltip": "Pixels over which the edit blends into the picture."})  # fmt: skip
+GUIDED = {
+    "clamp": told(CLAMP_INPUT, f"Without a mask of yours: {CLAMP_INPUT[1]['tooltip']}"),
+    "threshold": told(THRESHOLD_INPUT, f"Without a mask of yours: {THRESHOLD_INPUT[1]['tooltip']}"),
+}
 AT_ONCE = 8  # edits per pass of a sweep
 
 
@@ -57,10 +65,9 @@ class SwiftEdit:
             "required": {
                 **MODELS, "source_prompt": SOURCE_INPUT, "edit_prompt": EDIT_INPUT,
                 "preset": PRESET_INPUT, **SCALES, "global_scale": GLOBAL_INPUT,
-                "side": SIDE_INPUT, "clamp": CLAMP_INPUT, "threshold": THRESHOLD_INPUT,
+                "side": SIDE_INPUT, **GUIDED,
                 "grow": ("INT", {"default": 0, "min": 0, "max": 256, "tooltip": "Pixels by which the mask grows."}),
-                "feather": ("INT", {"default": 16, "min": 0, "max": 256,
-                                    "tooltip": "Pixels over which the edit blends into the picture."}),
+                "feather": FEATHER_INPUT,
                 "composite": ("BOOLEAN", {"default": True,
                                           "tooltip": "Keeps the picture outside the mask, bit by bit."}),
                 "one_per_line": ("BOOLEAN", {"default": False,
@@ -107,6 +114,44 @@ def _masks(scene, noises, mask, clamp, threshold, grow):
     return rescaling.latent_mask(scene.fitted.mask_in(mask), scene.fitted.cells), mask
 
 
+class SwiftEditDeliver:
+    DESCRIPTION = (
+        "Brings an edit of the step-by-step graph to the photograph's own size, and composites it: outside the mask "
+        "the photograph stays bit-identical."
+    )
+    CATEGORY = CATEGORY
+    SEARCH_ALIASES = ["composite", "paste back", "full size"]
+    RETURN_TYPES, RETURN_NAMES, OUTPUT_TOOLTIPS = ("IMAGE",), ("image",), ("The photograph with the edit in it.",)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "image": ("IMAGE", {"tooltip": "The photograph that went into SwiftEdit Invert."}),
+                "edited": ("IMAGE", {"tooltip": "The decoded edit, or several edits of one photograph."}),
+                "fit": (FIT, {"tooltip": "From SwiftEdit Invert."}),
+                "feather": FEATHER_INPUT,
+            },
+            "optional": {"mask": ("MASK", {"tooltip": "Where the edit goes, such as SwiftEdit Invert's. Left open: "
+                                           "everywhere."})},
+        }  # fmt: skip
+
+    def run(self, *, image, edited, fit, feather, mask=None):
+        rgb, alpha = picture(image)
+        made, _ = picture(edited)
+        if fit is None or tuple(rgb.shape[-2:]) != fit.original or made.shape[-2:] != fit.pixels.shape[-2:]:
+            raise EditError(
+                "The picture, the edit and the fit do not belong together; wire the image that went into SwiftEdit "
+                "Invert, the decoded edit as it comes, and Invert's fit."
+            )
+        original, alpha, made = repeated(rgb, alpha, fit.restored(made).to(rgb))
+        if mask is not None:
+            soft = masks.feather(masks.fit(masks.checked(mask), *fit.original, batch=len(made)), feather)
+            made = region.composite(original, made, soft)
+        return (packed(made, alpha),)
+
+
 class SwiftEditScaleSweep:
     DESCRIPTION = "Draws one edit with many scales as a labelled sheet (s_edit by s_y, Fig. 9), from one inversion."
     CATEGORY = CATEGORY
@@ -122,8 +167,8 @@ class SwiftEditScaleSweep:
                 **MODELS, "source_prompt": SOURCE_INPUT, "edit_prompt": EDIT_INPUT,
                 "edit_scales": ("STRING", {"default": "0, 0.2, 0.4, 0.6, 0.8, 1", "tooltip": "s_edit, one a row."}),
                 "text_scales": ("STRING", {"default": "0.5, 1, 1.5, 2, 2.5, 3", "tooltip": "s_y, one a column."}),
-                "non_edit_scale": SCALES["non_edit_scale"], "side": SIDE_INPUT,
-                "clamp": CLAMP_INPUT, "threshold": THRESHOLD_INPUT,
+                "non_edit_scale": told(SCALES["non_edit_scale"], "s_non-edit, the same for all."),
+                "side": SIDE_INPUT, **GUIDED,
                 "cell": ("INT", {"default": 256, "min": 64, "max": 1024,
                                  "tooltip": "Longest side of a picture on the sheet, in pixels."}),
             },
@@ -175,9 +220,11 @@ def numbers(text: str, name: str) -> list[float]:
 
 NODE_CLASS_MAPPINGS = {
     "EditKitSwiftEdit": SwiftEdit,
+    "EditKitSwiftEditDeliver": SwiftEditDeliver,
     "EditKitSwiftEditScaleSweep": SwiftEditScaleSweep,
 }
 NODE_DISPLAY_NAME_MAPPINGS = {
     "EditKitSwiftEdit": "SwiftEdit",
+    "EditKitSwiftEditDeliver": "SwiftEdit Deliver",
     "EditKitSwiftEditScaleSweep": "SwiftEdit Scale Sweep",
 }

@@ -108,8 +108,8 @@ def _unet_folders(folder: Path) -> Iterator[Path]:
 
 
 def _is_inversion(path: Path, folder: Path) -> bool:
-    names = path.relative_to(folder.parent).parts
-    return names[-1] == "unet_ema" or any(name.startswith("inver") for name in names)
+    names = path.relative_to(folder).parts
+    return path.name == "unet_ema" or any(name.startswith("inver") for name in names)
 
 
 def _kind(folder: Path) -> str:

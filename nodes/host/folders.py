@@ -1,5 +1,6 @@
 """Where the user keeps weights: the `editkit` key of ComfyUI's model folders."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -35,13 +36,24 @@ def roots() -> list[Path]:
 
 
 def model_folders() -> dict[str, Path]:
-    """Name -> folder of every model folder (one with a config.json), by its path below the root."""
+    """Name -> folder of every BlazeEdit folder (one with its config.json), by its path below the root."""
     found: dict[str, Path] = {}
     for root in roots():
         for config in sorted(root.glob("**/config.json")) if root.is_dir() else []:
+            if _is_diffusers(config):
+                continue
             found.setdefault(config.parent.relative_to(root).as_posix(), config.parent)
     found.pop(".", None)
     return found
+
+
+def _is_diffusers(config: Path) -> bool:
+    """Whether a config.json is that of a diffusers network, such as those of SwiftEdit's release."""
+    try:
+        data = json.loads(config.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False  # a damaged one is named when it is loaded
+    return isinstance(data, dict) and ("_class_name" in data or "block_out_channels" in data)
 
 
 def model_folder(name: str) -> Path:

@@ -41,8 +41,8 @@ def _batch(parts: list) -> list:
     return [[tokens, options]]
 
 
-def single(conditioning, name: str):
-    """The CONDITIONING itself. EditError when it holds several prompts to be mixed, or a region."""
+def single(conditioning, name: str, width: int | None = None):
+    """The CONDITIONING itself. EditError when it holds several prompts to be mixed, a region, or another text width."""
     if len(conditioning) != 1:
         raise EditError(
             f"The {name} conditioning holds {len(conditioning)} combined prompts; SwiftEdit takes one "
@@ -51,4 +51,10 @@ def single(conditioning, name: str):
     regional = [key for key in ("area", "mask") if key in conditioning[0][1]]
     if regional:
         raise EditError(f"The {name} conditioning has a region of its own ({regional[0]}); give ARaM the mask instead.")
+    found = conditioning[0][0].shape[-1]
+    if width is not None and found != width:
+        raise EditError(
+            f"The {name} prompt was encoded to a width of {found} and the MODEL takes {width}; wire the CLIP of its "
+            "family (1024: SD2.1 or SD-Turbo, 768: SD1.5)."
+        )
     return conditioning

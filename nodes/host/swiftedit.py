@@ -183,7 +183,7 @@ def invert(model, latent: Tensor, source, edit=None) -> Noises:
     """
     net, count = epsilon(model), 1 if edit is None else len(edit[0][0])
     for name, cond in (("source", source), ("edit", edit)):
-        _check_count(name, cond, len(latent))
+        _check_count(name, cond, len(latent), unets.text_width(model))
     known = memo.recall("noise", (model, latent, source[0][0], source[0][1]), _Later)
     if edit is None:
         return Noises(known.get(lambda: _predict(net, latent, source, None)[1]), None)
@@ -211,11 +211,11 @@ class _Later:
         return self.value
 
 
-def _check_count(name: str, conditioning, pictures: int) -> None:
+def _check_count(name: str, conditioning, pictures: int, width: int | None = None) -> None:
     """EditError unless there is a prompt for all pictures or one each; one picture may have many edits."""
     if conditioning is None:
         return
-    count = len(single(conditioning, name)[0][0])
+    count = len(single(conditioning, name, width)[0][0])
     if count not in (1, pictures) and not (name == "edit" and pictures == 1):
         raise EditError(f"{count} {name} prompts do not fit {pictures} pictures; give one, or one each.")
 
@@ -252,4 +252,6 @@ def sigmas(model) -> Tensor:
 
 def generate(model, latent: Tensor, source, edit) -> tuple[Tensor, Tensor]:
     """(edited, reconstructed) latents [b, 4, h, w] in the VAE's scale of an inverted one, in one step under ARaM."""
+    for name, cond in (("source", source), ("edit", edit)):
+        single(cond, name, unets.text_width(model))
     return rows.one_call(model, latent, sigmas(model)[0], source, edit)

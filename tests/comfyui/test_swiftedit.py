@@ -223,7 +223,14 @@ def test_a_wrongly_guessed_parameterisation_is_put_right(of):
     assert found["noise"] <= 1e-5 and found["edit"] <= 1e-5
 
 
+def test_the_step_by_step_graph_is_delivered_at_full_size(of):
+    found = of("delivered")
+    assert found["shape"] == [1, 128, 192, 3] and found["exact"] and found["outside"] > 1000
+    assert found["everywhere"] <= 1e-3 and found["edited"] <= 1e-6 and "belong together" in found["refused"]
+
+
 WRONG = {
+    "text_width": "width of 768", "guider_width": "takes 48",
     "no_branch": "no image branch", "sdxl": "SDXL", "sdxl_generator": "SDXL", "vision": "32 numbers",
     "masks": "3 masks", "mixed": "combined prompts", "no_folder": "'nowhere'", "no_picture": "one picture",
     "no_vae": "VAE", "other_latent": "[1, 16, 8, 8]",

@@ -31,7 +31,7 @@ def plain_loop():
         preset, source, edit = bytes(case["words"].tolist()).decode().split("|")
         image, mask = case["image"], case.get("user_mask")
         words = CLIP.encode_from_tokens_scheduled(source), CLIP.encode_from_tokens_scheduled(edit)
-        inverted, first, second, found, _, _ = invert(image, *words)
+        inverted, first, second, found, *_ = invert(image, *words)
         out[f"{name}.noise"] = away(torch.cat([first["samples"], second["samples"]]), case["noise"])
         if mask is None:
             small = torch.nn.functional.avg_pool2d(found, 8)
@@ -53,7 +53,7 @@ def velocity_generator():
     """A rectified flow (InstaFlow) through the same nodes."""
     case = {k.split(".", 1)[1]: v for k, v in CASES.items() if k.startswith("flow.")}
     inversion, generator = loaded(release="flow")
-    inverted, _, _, mask, _, _ = invert(case["image"], model=inversion)
+    inverted, _, _, mask, *_ = invert(case["image"], model=inversion)
     made, again = latents(generator, case["image"], mask, inverted=inverted)
     picture = whole(case["image"], inversion=inversion, generator=generator)[0]
     return {"edit": away(made, case["edit"]), "reconstruction": away(again, case["reconstruction"]),

@@ -27,6 +27,7 @@ from kit import (
     sampled,
     whole,
 )
+from my_x_pack.models import masks
 from my_x_pack.nodes.host import aram as hooks
 from my_x_pack.nodes.host import memo, prompts, rows, swiftedit
 
@@ -83,13 +84,30 @@ def sizes():
         exact = bool(torch.equal(made[soft == 0], image[soft == 0]))
         edited = bool((made[mask > 0.5] != image[mask > 0.5]).any())
         out[f"{height}x{width}"] = [list(made.shape), list(back.shape), exact, edited, float(soft.mean())]
-        inverted, _, _, found, difference, preview = invert(image, side=side)
+        inverted, _, _, found, difference, preview, _ = invert(image, side=side)
         shapes = [list(x.shape) for x in (found, preview, inverted["samples"])]
         out[f"{height}x{width}_invert"] = [*shapes, float(difference.min()), float(difference.max())]
     rgba = torch.rand(1, 64, 72, 4, generator=torch.Generator().manual_seed(1))
     made = whole(rgba, composite=True)[0]
     out["alpha"] = [list(made.shape), bool(torch.equal(made[..., 3], rgba[..., 3]))]
     return out
+
+
+@check
+def delivered():
+    """The step-by-step graph at full size: exact outside the mask, the edit of the node of all in one inside."""
+    image = torch.rand(1, 128, 192, 3, generator=torch.Generator().manual_seed(4))
+    inverted, _, _, found, _, _, fit = invert(image, side=78)  # half the size, so that the mask's cells stay cells
+    made = decoded(latents(GENERATOR, image, found, inverted=inverted)[0])
+    full = node("SwiftEditDeliver", image=image, edited=made, fit=fit, feather=3, mask=found)[0]
+    everywhere = node("SwiftEditDeliver", image=image, edited=made, fit=fit, feather=3)[0]
+    single = whole(image, side=78)[0]
+    outside = masks.feather(found, 3) == 0
+    return {"shape": list(full.shape), "exact": bool(torch.equal(full[outside], image[outside])),
+            "outside": int(outside.sum()), "everywhere": away(everywhere, single),
+            "edited": away(full[found == 1], everywhere[found == 1]),
+            "refused": refused(lambda: node("SwiftEditDeliver", image=image, edited=image, fit=fit, feather=3)),
+            }  # fmt: skip
 
 
 @check
@@ -214,6 +232,9 @@ def bad_input():
         "sdxl_generator": refused(lambda: loaded(generator=sdxl)),
         "vision": refused(lambda: node("SwiftEditARaM", model=GENERATOR, **{**aram, "clip_vision": Small()})),
         "masks": refused(lambda: latents(GENERATOR, image, masks)),
+        "text_width": refused(lambda: invert(image, edit=[[torch.zeros(1, 77, 768), {}]])),
+        "guider_width": refused(lambda: node("SwiftEditGuider", model=GENERATOR, source=SOURCE, result="edit",
+                                             edit=[[torch.zeros(1, 77, 768), {}]])),
         "mixed": refused(lambda: invert(image, source=mixed)),
         "no_folder": refused(lambda: loaded(release="nowhere")),
         "no_picture": refused(lambda: invert()),
