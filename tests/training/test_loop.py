@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from editkit.training.blazeedit import loop
-from editkit.training.blazeedit.store import Store
+from editkit.training import loop
+from editkit.training.store import Store
 
 
 class Line(loop.Stage):
