@@ -161,15 +161,25 @@ def image_view(folder: Path) -> dict:
 
 
 def load(kind: type, folder: Path):
-    """A network or tokenizer of diffusers or transformers, in fp32. EditError, in one sentence, when it is damaged."""
-    options = {} if "Tokenizer" in kind.__name__ else {"torch_dtype": torch.float32}
+    """A network of diffusers or transformers in fp32, or a tokenizer. EditError when it is damaged or another one."""
+    options = {"local_files_only": True}
+    if issubclass(kind, nn.Module):
+        options["output_loading_info"] = True
     try:
-        return kind.from_pretrained(str(folder), local_files_only=True, **options)
+        loaded = kind.from_pretrained(str(folder), **options)
     except Exception as error:  # each library has exceptions of its own for a damaged folder
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")[:160]
         raise EditError(
             f"{folder} cannot be read as a {kind.__name__} ({reason}); download it again."
         ) from None
+    if not issubclass(kind, nn.Module):
+        return loaded
+    network, info = loaded
+    if info["missing_keys"]:  # which the libraries would leave at random
+        raise EditError(
+            f"The weights in {folder} lack {min(info['missing_keys'])}; it is not a whole {kind.__name__}."
+        )
+    return network.float()
 
 
 def load_unet(folder: Path) -> nn.Module:

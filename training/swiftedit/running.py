@@ -113,7 +113,7 @@ def _keep_card(store: Store, folders: Folders, family: OneStep, recipe: Recipe) 
     if path.is_file() and read_json(path) != card:
         what = "generator" if read_json(path).get("unet") != config else "choice of --no-image-branch"
         raise EditError(f"{store.root} was trained with another {what}; name another --state.")
-    part = path.with_suffix(".part")
+    part = path.with_suffix(f".{os.getpid()}.part")  # every process of a launch writes it
     part.write_text(json.dumps(card, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     os.replace(part, path)
 

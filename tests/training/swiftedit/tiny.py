@@ -114,14 +114,15 @@ def write_photos(folder, count=20, seed=0, size=(48, 40)):
 
 
 def random_vgg16(weights=None):
-    """torchvision's vgg16 before training, as far as DISTS looks at it: `features`."""
+    """torchvision's vgg16 before training, as far as DISTS looks at it: `features`. Always the same weights."""
     layers, channels = [], 3
+    draw = torch.Generator().manual_seed(0)
     for width in VGG16:
         if width == "M":
             layers.append(nn.MaxPool2d(2, 2))
             continue
         convolution = nn.Conv2d(channels, width, 3, padding=1)
-        nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
+        nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu", generator=draw)
         nn.init.zeros_(convolution.bias)
         layers += [convolution, nn.ReLU(inplace=False)]
         channels = width
