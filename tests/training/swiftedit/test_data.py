@@ -29,7 +29,10 @@ def test_a_caption_lies_beside_its_picture_or_is_the_empty_prompt(folder):
     [
         ("captions.csv", 'file,caption\na.png,"red, plain"\nsub/c.png,below\n'),
         ("metadata.csv", 'file_name,text\na.png,"red, plain"\nsub/c.png,below\n'),
-        ("captions.jsonl", '{"file": "a.png", "caption": "red, plain"}\n\n{"file": "c.png", "caption": "below"}\n'),
+        (
+            "captions.jsonl",
+            '{"file": "a.png", "caption": "red, plain"}\n\n{"file": "c.png", "caption": "below"}\n',
+        ),
     ],
 )
 def test_captions_come_from_a_table(folder, name, text):
@@ -38,7 +41,8 @@ def test_captions_come_from_a_table(folder, name, text):
 
 
 @pytest.mark.parametrize(
-    ("name", "text"), [("captions.csv", "picture,words\na.png,red\n"), ("captions.jsonl", "[1]\n"), ("captions.jsonl", "{")]
+    ("name", "text"),
+    [("captions.csv", "picture,words\na.png,red\n"), ("captions.jsonl", "[1]\n"), ("captions.jsonl", "{")],
 )
 def test_a_table_without_its_columns_is_refused(folder, name, text):
     (folder / name).write_text(text)

@@ -39,7 +39,11 @@ def test_each_part_may_lie_elsewhere(configs, tmp_path):
     for name in ("vae", "text_encoder", "tokenizer", "image_encoder"):
         shutil.move(configs / name, away / name)
     found = resolve(configs, text=str(away), vae=str(away / "vae"), vision=str(away))
-    assert (found.text, found.vae, found.vision) == (away / "text_encoder", away / "vae", away / "image_encoder")
+    assert (found.text, found.vae, found.vision) == (
+        away / "text_encoder",
+        away / "vae",
+        away / "image_encoder",
+    )
 
 
 @pytest.mark.parametrize(

@@ -131,19 +131,22 @@ def random_vgg16(weights=None):
     return made
 
 
-def teach(network, steps=200, seed=0):
+def teach(network, family="swiftbrush_v2", steps=80, seed=0):
     """Makes a random UNet a one-step generator: from noise, a latent of about unit size that is not the noise.
 
     Its latent is near the noise with its channels moved by one, so that F starts out wrong and can be right.
     """
     from editkit.models.swiftedit.generators import GENERATORS
 
-    family, draw = GENERATORS["swiftbrush_v2"], torch.Generator().manual_seed(seed)
+    family, draw = GENERATORS[family], torch.Generator().manual_seed(seed)
     optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
     for _ in range(steps):
         noise = torch.randn(8, 4, 8, 8, generator=draw)
         context = torch.randn(8, 8, WIDTH, generator=draw)
-        target = (noise - family.alpha * noise.roll(1, 1)) / family.sigma
+        latent = noise.roll(1, 1)
+        target = (noise - family.alpha * latent) / family.sigma
+        if family.prediction == "velocity":
+            target = latent - noise
         loss = (network(noise, family.timestep, context).sample - target).square().mean()
         optimizer.zero_grad()
         loss.backward()
