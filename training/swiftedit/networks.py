@@ -1,8 +1,8 @@
 """The networks of a SwiftEdit training, from local folders, and what they compute. Nothing is ever downloaded."""
 
 import copy
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
@@ -93,14 +93,13 @@ class ImagePrompt(nn.Module):
     @contextmanager
     def off(self) -> Iterator[None]:
         """Within the block the generator is the plain G again: its image terms count nothing."""
-        layers = self.layers
-        before = [layer.scale for layer in layers]
+        before = [layer.scale for layer in self.layers]
         try:
-            for layer in layers:
+            for layer in self.layers:
                 layer.scale = 0.0
             yield
         finally:
-            for layer, scale in zip(layers, before, strict=True):
+            for layer, scale in zip(self.layers, before, strict=True):
                 layer.scale = scale
 
 
@@ -113,22 +112,18 @@ def generate(
     embedding: Tensor | None = None,
 ) -> Tensor:
     """One call of G^IP, or of G without an embedding: x_T [b, 4, h, w] and c_y [b, n, c] to a latent (Eqs. 4, 5)."""
-    if branch is None:
-        return family.latent(start, _call(network, start, family.timestep, context))
-    if embedding is not None:
-        context = torch.cat([context, branch.tokens(embedding).to(context.dtype)], 1)
-        return family.latent(start, _call(network, start, family.timestep, context))
-    with branch.off():
-        context = torch.cat([context, branch.no_tokens(len(context), context)], 1)
-        return family.latent(start, _call(network, start, family.timestep, context))
+    plain = nullcontext()
+    if branch is not None:
+        given = embedding is not None
+        tokens = branch.tokens(embedding) if given else branch.no_tokens(len(context), context)
+        context = torch.cat([context, tokens.to(context.dtype)], 1)
+        plain = nullcontext() if given else branch.off()
+    with plain:
+        return family.latent(start, call(network, start, family.timestep, context))
 
 
-def call(network: nn.Module) -> Callable[[Tensor, int | Tensor, Tensor], Tensor]:
-    """A diffusers UNet as a function of (sample, timestep, context), in fp32 outside whatever it computes in."""
-    return lambda sample, timestep, context: _call(network, sample, timestep, context)
-
-
-def _call(network: nn.Module, sample: Tensor, timestep: int | Tensor, context: Tensor) -> Tensor:
+def call(network: nn.Module, sample: Tensor, timestep: int | Tensor, context: Tensor) -> Tensor:
+    """What a diffusers UNet predicts for a sample [b, 4, h, w], in fp32 whatever it computes in."""
     return network(sample, timestep, context).sample.float()
 
 

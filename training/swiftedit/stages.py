@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -46,9 +47,7 @@ class SwiftEditStage(Stage):
         self.branch = None
         if recipe.image_branch:
             self.branch = ImagePrompt(frozen.generator, frozen.vision.config.projection_dim)
-        self.frozen = (
-            frozen  # after the branch, so that the parameters which both hold are named by the branch
-        )
+        self.frozen = frozen  # after the branch: a parameter that both hold is named by the first
         self.check_size(size)
 
     def check_size(self, size: int) -> None:
@@ -74,7 +73,7 @@ class SwiftEditStage(Stage):
 
     def invert(self, latent: Tensor, context: Tensor) -> Tensor:
         """eps_hat = F(z, c_y) (Eq. 4), [b, 4, h, w]."""
-        return call(self.inversion)(latent, INVERSION_TIMESTEP, context)
+        return call(self.inversion, latent, INVERSION_TIMESTEP, context)
 
     def reconstruct(self, latent: Tensor, noise: Tensor, context: Tensor, image: Tensor) -> Tensor:
         """z_hat = G^IP(x_T, c_y, c_x) of an inverted latent; image: the picture [b, 3, h, w] that c_x is taken of."""
@@ -219,7 +218,7 @@ class Stage2(SwiftEditStage):
 
     def regularisation(self, latent: Tensor, inverted: Tensor, context: Tensor, timesteps: Tensor) -> Tensor:
         """Eq. 8 as a loss."""
-        teacher = call(self.frozen.teacher)
+        teacher = partial(call, self.frozen.teacher)
         target = teacher_noise(teacher, latent, inverted, timesteps, context, self.frozen.prediction)
         return regularisation(inverted, target, weight(timesteps, self.recipe.weighting))
 

@@ -15,12 +15,12 @@ from editkit.tests.training.swiftedit import tiny
 BAR = 0.7  # of the held-out loss before training
 
 
-def taught(folder, seed, family="swiftbrush_v2"):
-    """A pipeline whose UNet makes latents from noise, as a one-step generator does."""
-    torch.manual_seed(seed)
-    network = tiny.teach(tiny.unet(), family, seed=seed)
+def generator(folder, seed, family="swiftbrush_v2"):
+    """A pipeline whose UNet makes latents of noise, as a one-step generator does."""
     tiny.write_pipeline(folder, seed)
-    network.save_pretrained(folder / "unet")
+    torch.manual_seed(seed)
+    tiny.as_generator(tiny.unet(), family).save_pretrained(folder / "unet")
+    tiny.as_autoencoder(tiny.vae()).save_pretrained(folder / "vae")
     return folder
 
 
@@ -41,7 +41,7 @@ def test_both_stages_learn_from_every_seed(
 ):
     """Stage 2 goes on from what stage 1 left; a run that is interrupted goes on too."""
     for seed in range(at_length(1, 3)):
-        folder, state = taught(tmp_path / f"generator{seed}", seed), tmp_path / f"state{seed}"
+        folder, state = generator(tmp_path / f"generator{seed}", seed), tmp_path / f"state{seed}"
         common = ["--generator", folder, "--state", state, "--seed", seed]
         for steps in at_length([60], [100, 200]):
             assert train("stage1", *common, "--captions", captions, "--size", 16, "--steps", steps) == 0
@@ -79,7 +79,10 @@ def test_other_generators_are_inverted_too(train, log, captions, tmp_path, at_le
         [("instaflow", 0)], [(family, seed) for family in ("dmd2", "instaflow") for seed in range(3)]
     )
     for family, seed in runs:
-        folder, state = taught(tmp_path / f"{family}{seed}", seed, family), tmp_path / f"state_{family}{seed}"
+        folder, state = (
+            generator(tmp_path / f"{family}{seed}", seed, family),
+            tmp_path / f"state_{family}{seed}",
+        )
         assert train("stage1", "--generator", folder, "--captions", captions, "--state", state, "--size", 16,
                      "--family", family, "--seed", seed, "--steps", at_length(40, 200)) == 0  # fmt: skip
         keep(state, f"tiny_{family}_seed{seed}")

@@ -45,7 +45,7 @@ def unet(**changes):
     from diffusers import UNet2DConditionModel
 
     return UNet2DConditionModel(**{
-        "block_out_channels": (16, 32), "layers_per_block": 1, "norm_num_groups": 8, "attention_head_dim": 8,
+        "block_out_channels": (16, 32), "layers_per_block": 1, "norm_num_groups": 1, "attention_head_dim": 8,
         "cross_attention_dim": WIDTH, "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
         "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"), **changes,
     })  # fmt: skip
@@ -55,7 +55,7 @@ def vae():
     from diffusers import AutoencoderKL
 
     return AutoencoderKL(
-        block_out_channels=(16, 32), norm_num_groups=8, latent_channels=4, layers_per_block=1,
+        block_out_channels=(16, 32), norm_num_groups=1, latent_channels=4, layers_per_block=1,
         down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
     )  # fmt: skip
 
@@ -131,24 +131,74 @@ def random_vgg16(weights=None):
     return made
 
 
-def teach(network, family="swiftbrush_v2", steps=80, seed=0):
-    """Makes a random UNet a one-step generator: from noise, a latent of about unit size that is not the noise.
+@torch.no_grad()
+def as_generator(network, family="swiftbrush_v2", leak=0.03):
+    """Makes a random UNet a one-step generator: its latent is near the noise with its channels moved by one.
 
-    Its latent is near the noise with its channels moved by one, so that F starts out wrong and can be right.
+    What a generator predicts must be right to a part of alpha_T, which random weights never are: the noise is led past
+    them, as e and -e through the first skip connection, for silu(x) - silu(-x) = x. The rest leaks in a little, so that
+    text and image count.
     """
     from editkit.models.swiftedit.generators import GENERATORS
 
-    family, draw = GENERATORS[family], torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
-    for _ in range(steps):
-        noise = torch.randn(8, 4, 8, 8, generator=draw)
-        context = torch.randn(8, 8, WIDTH, generator=draw)
-        latent = noise.roll(1, 1)
-        target = (noise - family.alpha * latent) / family.sigma
-        if family.prediction == "velocity":
-            target = latent - noise
-        loss = (network(noise, family.timestep, context).sample - target).square().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+    family, one, up = GENERATORS[family], torch.eye(4), network.up_blocks[-1]
+    for layer, part in ((network.conv_in, 0), (up.resnets[-1].conv_shortcut, 0), (up.resnets[-1].conv2, leak),
+                        (up.attentions[-1].proj_out, leak)):  # fmt: skip
+        layer.weight[:8] *= part
+        layer.bias[:8] *= part
+    network.conv_in.weight[:8, :, 1, 1] = torch.cat([one, -one])
+    width = network.config.block_out_channels[0]
+    up.resnets[-1].conv_shortcut.weight[:8, width : width + 8, 0, 0] = torch.eye(8)
+    noise = torch.randn(64, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    lead(network.conv_out, one)
+    out = network(noise, family.timestep, torch.zeros(64, 8, WIDTH)).sample
+    moved = one.roll(1, 0)
+    wanted = moved - one if family.prediction == "velocity" else (one - family.alpha * moved) / family.sigma
+    lead(network.conv_out, wanted * (out * noise).mean() / out.square().mean())
     return network
+
+
+def lead(layer, matrix):
+    """Sets a convolution to `matrix` [m, n] of its first n inputs less the n after them; the outputs after m are 0."""
+    rows, columns = matrix.shape
+    layer.weight.zero_()
+    layer.bias.zero_()
+    middle = layer.kernel_size[0] // 2
+    layer.weight[:rows, : 2 * columns, middle, middle] = torch.cat([matrix, -matrix], 1)
+
+
+@torch.no_grad()
+def as_autoencoder(network, leak=0.03):
+    """Makes a random VAE an autoencoder, up to each picture's contrast, in the way of `as_generator`."""
+    for module in network.modules():
+        if getattr(module, "conv_shortcut", None) is not None:
+            pass_on(module.conv_shortcut)
+        if type(module).__name__ in ("Downsample2D", "Upsample2D"):
+            pass_on(module.conv)
+        for layer in (getattr(module, "conv2", None), *list(getattr(module, "to_out", []))[:1]):
+            if layer is not None:
+                layer.weight *= leak
+                layer.bias *= leak
+    for layer in (network.quant_conv, network.post_quant_conv):
+        layer.weight[:, :, 0, 0] = torch.eye(len(layer.weight))
+        layer.bias.zero_()
+    for layer, inputs in ((network.encoder.conv_in, 3), (network.decoder.conv_in, 4)):
+        layer.weight[: 2 * inputs] = 0
+        layer.bias[: 2 * inputs] = 0
+        layer.weight[: 2 * inputs, :, 1, 1] = torch.cat([torch.eye(inputs), -torch.eye(inputs)])
+    image = torch.nn.functional.interpolate(torch.rand(16, 3, 5, 5) * 2 - 1, 16, mode="bilinear")
+    lead(network.encoder.conv_out, torch.eye(4)[:, :3])
+    gain = 1 / (0.18215 * network.encode(image).latent_dist.mode()[:, :3].std())
+    lead(network.encoder.conv_out, gain * torch.eye(4)[:, :3])
+    lead(network.decoder.conv_out, torch.eye(4)[:3])
+    out = network.decode(network.encode(image).latent_dist.mode()).sample
+    lead(network.decoder.conv_out, (out * image).mean() / out.square().mean() * torch.eye(4)[:3])
+    return network
+
+
+def pass_on(layer, channels=8):
+    """The first channels of a convolution's output become its input's."""
+    layer.weight[:channels] = 0
+    layer.bias[:channels] = 0
+    middle = layer.kernel_size[0] // 2
+    layer.weight[:channels, :channels, middle, middle] = torch.eye(channels)
