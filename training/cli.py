@@ -1,7 +1,8 @@
-"""`python . train STAGE …`: trains one stage of BlazeEdit, resuming where it stopped."""
+"""`python . train STAGE …` trains one stage of BlazeEdit, resuming where it stopped; `train swiftedit …` SwiftEdit."""
 
 import argparse
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from ..models.errors import EditError
@@ -25,7 +26,8 @@ def parser() -> argparse.ArgumentParser:
         description="Trains one stage of BlazeEdit. Run it again to go on where it stopped.",
         epilog=f"stages, in order:\n{lines}\n\nexample:\n"
         "  python . train autoencoder --photos ~/photos --minutes 30\n"
-        "  python . train export --out models/editkit/mine",
+        "  python . train export --out models/editkit/mine\n\n"
+        "SwiftEdit has its own words and options: python . train swiftedit --help",
     )  # fmt: skip
     p.add_argument("stage", choices=STAGES, metavar="STAGE", help=", ".join(STAGES))
     p.add_argument("--config", default="blazeedit-small", help="blazeedit-small (default) or blazeedit-195m")
@@ -58,16 +60,28 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str]) -> int:
     """Runs one stage. Returns the exit status: 0, or 1 after a one-sentence error."""
-    arguments = parser().parse_args(argv)
-    if arguments.threads:
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when torch is imported
+    if argv[:1] == ["swiftedit"]:
+        from .swiftedit import cli
+
+        return cli.main(argv[1:])
+
+    def run(arguments: argparse.Namespace) -> dict:
+        from .blazeedit import stages
+
+        return stages.run(arguments)
+
+    return finish(run, parser().parse_args(argv))
+
+
+def finish(run: Callable[[argparse.Namespace], dict], arguments: argparse.Namespace) -> int:
+    """Runs a stage, and prints its summary or the one sentence that says why it could not."""
+    if getattr(arguments, "threads", None):
         import torch
 
         torch.set_num_threads(arguments.threads)
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    from .blazeedit import stages
-
     try:
-        summary = stages.run(arguments)
+        summary = run(arguments)
     except EditError as error:
         print(error)
         return 1

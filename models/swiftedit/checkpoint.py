@@ -256,6 +256,11 @@ def save_branch(folder: Path, state: dict[str, Tensor], kind: str) -> None:
     """Writes ip_adapter.safetensors and the card. state: `unet.<layer>.processor.*` and `image_proj_model.*`."""
     (folder / "ip_adapter").mkdir(parents=True, exist_ok=True)
     save_tensors(folder / "ip_adapter" / "ip_adapter.safetensors", state)
+    save_card(folder, kind)
+
+
+def save_card(folder: Path, kind: str) -> None:
+    """Writes swiftedit.json, which says what generator a folder is for."""
     _write(folder / CARD, json.dumps({"generator": generators.generator(kind).name}, indent=2) + "\n")
 
 

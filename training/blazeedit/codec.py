@@ -7,10 +7,10 @@ from torch.nn import functional as F
 
 from ...models.blazeedit.codec import Autoencoder, measure_latents, start_at_pca
 from ...models.blazeedit.config import BlazeEditConfig
-from .loop import Stage
+from ..loop import Stage
+from ..store import Store
 from .sheets import grid
 from .sources import Sources, crops
-from .store import Store
 
 
 def psnr(a: Tensor, b: Tensor) -> Tensor:

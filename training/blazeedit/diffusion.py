@@ -11,14 +11,14 @@ from ...models.blazeedit.guess import luminance_stretch
 from ...models.blazeedit.model import BlazeEdit
 from ...models.blazeedit.schedule import add_noise, sample
 from ...models.blazeedit.tasks import task
+from ..loop import Stage
+from ..store import Store
 from .codec import psnr
 from .data.holes import zoo_mask
 from .folders import FolderTriplets
-from .loop import Stage
 from .maps import charbonnier, region_psnr
 from .sheets import grid
 from .sources import Sources, crops
-from .store import Store
 
 # the global tasks learn from far fewer pixels' worth of loss than a hole's, and relighting is the hardest of them
 SHARES = {"remove": 0.16, "outpaint": 0.14, "tone": 0.24, "relight": 0.38, "sticker": 0.08}

@@ -6,7 +6,7 @@ from ...models.blazeedit.checkpoint import save
 from ...models.blazeedit.config import BlazeEditConfig
 from ...models.blazeedit.model import BlazeEdit
 from ...models.errors import EditError
-from .store import Store
+from ..store import Store
 
 PARTS = {
     "light": "autoencoder", "condition": "condition", "denoiser": "denoiser",

@@ -8,11 +8,11 @@ from ...models.blazeedit.config import BlazeEditConfig
 from ...models.blazeedit.heads import GainHead
 from ...models.blazeedit.tasks import TASKS
 from ...models.image import linear_to_srgb, srgb_to_linear
+from ..loop import Stage
+from ..store import Store
 from .codec import psnr
-from .loop import Stage
 from .sheets import grid
 from .sources import Sources
-from .store import Store
 
 SHADOW = 0.03  # a pixel that an edit changes by more belongs to the shadow (study, section 7.4)
 MSE = 15.0  # a plain L1 turns timid with training: it takes the median of "shadow" and "dark ground"

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from ...models.blazeedit.config import config as named_config
 from ...models.errors import EditError
-from .loop import Options
-from .loop import run as run_loop
+from ..loop import Options
+from ..loop import run as run_loop
+from ..store import Store
 from .sources import open_sources
-from .store import Store
 
 DEFAULTS = {
     "autoencoder": {"batch": 16, "size": 128, "lr": 1e-3, "ema": 0.998},

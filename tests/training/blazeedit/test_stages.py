@@ -13,7 +13,7 @@ from editkit.models.blazeedit import checkpoint, config, pipeline
 from editkit.tests.tiny import CONFIG, tiny_model
 from editkit.training import cli
 from editkit.training.blazeedit import codec, distill, sources, stages
-from editkit.training.blazeedit.store import Store
+from editkit.training.store import Store
 
 ORDER = ["autoencoder", "decoder", "pretrain", "finetune", "distill", "relight", "shadow"]
 

@@ -1,4 +1,8 @@
-"""The training loop that every stage shares: accelerate, EMA, resuming, wall-clock budget, logs and sample sheets."""
+"""The training loop that every stage shares: accelerate, EMA, resuming, wall-clock budget, logs and sample sheets.
+
+What a step draws depends on the seed, the step and the process alone, so a resumed run repeats what an uninterrupted
+one would have done. With `decay` it does so only when both have the same `steps`, and no `minutes` end them.
+"""
 
 import json
 import math
@@ -11,8 +15,6 @@ import torch
 from torch import Tensor, nn
 
 from .store import Store
-
-FIRST_VALIDATION = 20  # steps: what later ones are compared with
 
 
 @dataclass
@@ -27,6 +29,7 @@ class Options:
     warmup: int = 100
     decay: float = 0.0  # share of the budget, at its end, over which the rate falls to a twentieth
     weight_decay: float = 0.01
+    clip: float = 1.0  # largest norm of the gradient; math.inf for no limit
     ema: float = 0.998
     precision: str = "auto"  # "auto" | "bf16" | "fp32"
     save_every: float = 5.0
@@ -45,12 +48,20 @@ class Stage(nn.Module):
     name = "stage"
     roles: dict[str, tuple[float, int]] = {"main": (1.0, 1)}
     better = "lower"  # of validate()["score"]
+    first_validation = (
+        20  # the step whose validation later ones are compared with; 0: before anything is learnt
+    )
 
     def parts(self) -> dict[str, nn.Module]:
         raise NotImplementedError
 
     def role_parameters(self, role: str) -> list[nn.Parameter]:
         return [p for module in self.parts().values() for p in module.parameters() if p.requires_grad]
+
+    def optimizer(
+        self, parameters: list[nn.Parameter], lr: float, weight_decay: float
+    ) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(parameters, lr=lr, betas=(0.9, 0.99), weight_decay=weight_decay)
 
     def batch(self, rng: np.random.Generator, count: int, size: int) -> tuple[Tensor, ...]:
         raise NotImplementedError
@@ -137,16 +148,18 @@ class _Run:
         self.optimizers = {role: self._optimizer(role, factor) for role, (factor, _) in stage.roles.items()}
         self.step, self.best, self.last = 0, None, {}
         self._resume()
-        rank = self.accelerator.process_index
-        self.rng = np.random.default_rng([options.seed, self.step, rank])
-        torch.manual_seed(hash((options.seed, self.step, rank)) % 2**31)
         self.wrapped = self.accelerator.prepare(stage)
         self.optimizers = {role: self.accelerator.prepare(o) for role, o in self.optimizers.items()}
 
     def _optimizer(self, role: str, factor: float) -> torch.optim.Optimizer:
         o = self.options
-        parameters = self.stage.role_parameters(role)
-        return torch.optim.AdamW(parameters, lr=o.lr * factor, betas=(0.9, 0.99), weight_decay=o.weight_decay)
+        return self.stage.optimizer(self.stage.role_parameters(role), o.lr * factor, o.weight_decay)
+
+    def _seeded(self) -> np.random.Generator:
+        """This step's source of chance; torch's is seeded from it."""
+        rng = np.random.default_rng([self.options.seed, self.step, self.accelerator.process_index])
+        torch.manual_seed(int(rng.integers(2**31)))
+        return rng
 
     def _resume(self) -> None:
         state = self.store.load_state(self.stage.name)
@@ -167,6 +180,8 @@ class _Run:
         saved = validated = start
         bar = tqdm(desc=self.stage.name, unit="step", initial=self.step, disable=not self.main, mininterval=2)
         try:
+            if self.step == self.stage.first_validation == 0:
+                self._validate()
             while True:
                 used = (time.monotonic() - start) / (60 * o.minutes)
                 if used >= 1 or (o.steps is not None and self.step >= o.steps):
@@ -178,7 +193,10 @@ class _Run:
                 if self.step % 20 == 0 or self.step <= 1:
                     self._log({"step": self.step, "seconds": round(time.monotonic() - start, 1), **losses})
                     bar.set_postfix({k: f"{v:.4f}" for k, v in losses.items()})
-                if time.monotonic() - validated > 60 * o.validate_every or self.step == FIRST_VALIDATION:
+                if (
+                    time.monotonic() - validated > 60 * o.validate_every
+                    or self.step == self.stage.first_validation
+                ):
                     self._validate()
                     validated = time.monotonic()
                 if time.monotonic() - saved > 60 * o.save_every:
@@ -194,7 +212,9 @@ class _Run:
     def _train_step(self, used: float) -> dict[str, float]:
         o, out = self.options, {}
         factor = learning_rate(self.step, used, o)
-        batch = tuple(t.to(self.accelerator.device) for t in self.stage.batch(self.rng, o.batch, o.size))
+        batch = tuple(
+            t.to(self.accelerator.device) for t in self.stage.batch(self._seeded(), o.batch, o.size)
+        )
         for role, (scale, every) in self.stage.roles.items():
             if self.step % every:
                 continue
@@ -204,7 +224,7 @@ class _Run:
             losses = self.wrapped(role, *batch)
             optimizer.zero_grad(set_to_none=True)
             self.accelerator.backward(losses["loss"])
-            norm = self.accelerator.clip_grad_norm_(self.stage.role_parameters(role), 1.0)
+            norm = self.accelerator.clip_grad_norm_(self.stage.role_parameters(role), o.clip)
             if math.isfinite(float(norm)):
                 optimizer.step()
             prefix = "" if role == "main" else f"{role}_"

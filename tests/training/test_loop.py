@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from editkit.training.blazeedit import loop
-from editkit.training.blazeedit.store import Store
+from editkit.training import loop
+from editkit.training.store import Store
 
 
 class Line(loop.Stage):
@@ -63,6 +63,46 @@ def test_a_run_goes_on_where_it_stopped(tmp_path):
     assert [row["step"] for row in log(store) if "loss" in row] == [1, 20, 40, 60]
     # an early measure to compare with, and one at the end of each run
     assert [row["step"] for row in log(store) if "validation_score" in row] == [20, 40, 60]
+
+
+class Noisy(Line):
+    """Draws from torch's chance too, and measures before it learns."""
+
+    first_validation = 0
+
+    def forward(self, role, x, y):
+        return {"loss": (self.net(x + 0.1 * torch.randn_like(x)) - y).square().mean()}
+
+
+def test_a_resumed_run_repeats_the_uninterrupted_one(tmp_path):
+    logs, weights = [], []
+    for name, stops in (("whole", [40]), ("halves", [20, 40])):
+        store = Store(tmp_path, name)
+        for i, steps in enumerate(stops):
+            torch.manual_seed(i)  # what the second half starts with, and draws before, must not matter
+            loop.run(Noisy(), store, options(steps=steps, warmup=30))
+        logs.append([(row["step"], row["loss"]) for row in log(store) if "loss" in row])
+        weights.append(store.read_part("net"))
+    assert logs[0] == logs[1] and len(logs[0]) == 3
+    assert all(torch.equal(weights[0][k], weights[1][k]) for k in weights[0])
+
+
+def test_a_stage_may_be_measured_before_it_learns(tmp_path):
+    store = Store(tmp_path, "toy")
+    for steps in (3, 5):
+        loop.run(Noisy(), store, options(steps=steps))
+    assert [row["step"] for row in log(store) if "validation_score" in row] == [0, 3, 5]
+
+
+def test_a_stage_may_choose_its_optimiser(tmp_path):
+    class Plain(Line):
+        def optimizer(self, parameters, lr, weight_decay):
+            return torch.optim.SGD(parameters, lr=lr, weight_decay=weight_decay)
+
+    store = Store(tmp_path, "toy")
+    loop.run(Plain(), store, options(steps=2, lr=0.01, weight_decay=0.3))
+    group = store.load_state("line")["optimizers"]["main"]["param_groups"][0]
+    assert group["weight_decay"] == 0.3 and "betas" not in group
 
 
 def test_minutes_end_a_run(tmp_path):

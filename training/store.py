@@ -40,8 +40,12 @@ class Store:
         """Loads a part into `module` if it is there. Returns whether it was."""
         if not self.has(part):
             return False
-        module.load_state_dict(load_file(self._part(part)))
+        module.load_state_dict(self.read_part(part))
         return True
+
+    def read_part(self, part: str) -> dict[str, torch.Tensor]:
+        """The weights of a part that is there."""
+        return load_file(self._part(part))
 
     def save_state(self, stage: str, state: dict) -> None:
         path = self.stage(stage) / "state.pt"
