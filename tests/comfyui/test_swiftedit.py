@@ -28,7 +28,7 @@ def recorded_cases(root: Path) -> Path:
     return Path(os.environ.get("EDITKIT_FIXTURES") or root / "tests/fixtures") / "aram"
 
 
-def write_cases(networks: tiny.Tiny, flow: tiny.Tiny, path: Path) -> None:
+def write_cases(networks: tiny.Tiny, flow: tiny.Tiny, trained: dict, path: Path) -> None:
     """What plain diffusers makes of the tiny weights."""
     image, half = tiny.photograph(64, 72), tiny.half_mask(64, 72)
     cases = {"image": image, "second": tiny.photograph(64, 72, 2)[1:].flip(1), "half": half}
@@ -42,6 +42,7 @@ def write_cases(networks: tiny.Tiny, flow: tiny.Tiny, path: Path) -> None:
     made = tiny.loop(flow, image, *plain, "instaflow")
     cases |= {f"flow.{key}": value for key, value in ({"image": image} | made).items()}
     cases |= {f"lora.{key}": value for key, value in merged(networks, image, half, plain).items()}
+    cases |= {f"trained.{key}": value for key, value in trained.items()}
     save_file({key: value.contiguous() for key, value in cases.items()}, path)
 
 
@@ -60,6 +61,44 @@ def merged(networks: tiny.Tiny, image, mask, plain) -> dict:
     for layer in layers:
         state[layer] -= weights[f"weights_{layer}"]
     return weights | {"edit": edit, "without": without}
+
+
+def train(folder: Path, release: Path) -> dict:
+    """Trains stage 1 for two steps from the command line and exports it; what plain diffusers makes of the export."""
+    import diffusers
+
+    from editkit.models.swiftedit import branch, checkpoint, processor
+    from editkit.models.swiftedit import edit as steps
+    from editkit.tests.training.swiftedit import tiny as pipelines
+    from editkit.training import cli
+
+    pipeline = pipelines.write_pipeline(folder / "pipeline")
+    net = pipelines.unet(block_out_channels=(32, 64), norm_num_groups=32, attention_head_dim=(2, 4))
+    tiny.seeded(net, 11).save_pretrained(pipeline / "unet")
+    (folder / "captions.txt").write_text("\n".join(pipelines.captions(20)), encoding="utf-8")
+    common = ["--generator", str(pipeline), "--state", str(folder / "state")]
+    first = ["--vision", str(pipeline / "image_encoder"), "--captions", str(folder / "captions.txt"), "--steps", "2"]
+    assert cli.main(["swiftedit", "stage1", *common, *first, "--size", "32", "--lr", "0.01", "--ema", "0.5"]) == 0
+    assert cli.main(["swiftedit", "export", *common, "--with-generator", "--out", str(release)]) == 0
+
+    found = checkpoint.find(release)
+    nets = [diffusers.UNet2DConditionModel(**net.config) for _ in range(2)]
+    for made, where in zip(nets, (found.inversion, found.generator), strict=True):
+        made.load_state_dict(checkpoint.read_unet(where)[1])
+    parts = checkpoint.read_branch(found.branch)
+    for name, layer in processor.install(nets[1]).items():
+        layer.load_state_dict(parts.layers[name])
+    projection = branch.ImageProjection(parts.embedding, parts.context)
+    projection.load_state_dict(parts.projection)
+    random = torch.Generator().manual_seed(3)
+    texts, z = torch.randn(2, 8, pipelines.WIDTH, generator=random), torch.randn(1, 4, 16, 16, generator=random)
+    embedding, mask = torch.randn(1, parts.embedding, generator=random), tiny.half_mask(16, 16)
+    with torch.no_grad():
+        calls = [lambda x, t, context, net=net: net(x, t, context).sample for net in nets]
+        noise = steps.invert(calls[0], z, texts[:1], texts[1:])
+        rows = torch.cat([texts, projection(embedding).expand(2, -1, -1)], 1).chunk(2)
+        made = steps.generate(calls[1], lambda m, a: processor.rescaled(nets[1], m, a), z, noise.source, *rows, mask)
+    return {"texts": texts, "latent": z, "embedding": embedding, "mask": mask, "noise": noise.edit, "edit": made.edit}
 
 
 def write_broken(release: Path) -> None:
@@ -83,7 +122,8 @@ def results(checkout, root, tmp_path_factory):
     networks = tiny.build(folder)
     flow = tiny.build(folder / "flow", "instaflow")
     shutil.move(folder / "flow" / "release" / "tiny", folder / "release" / "flow")
-    write_cases(networks, flow, folder / "cases.safetensors")
+    trained = train(folder, folder / "release" / "trained")
+    write_cases(networks, flow, trained, folder / "cases.safetensors")
     write_broken(folder / "release")
     command = [str(checkout.python), str(INSIDE), str(checkout.folder), str(root), str(folder)]
     environment = os.environ | {"EDITKIT_ARAM_CASES": str(recorded_cases(root)), "PYTHONPATH": ""}
@@ -109,6 +149,13 @@ def test_the_step_by_step_graph_and_the_single_node_equal_a_plain_diffusers_loop
         assert value <= limit, (key, value)
 
 
+def test_the_official_layers_through_the_shipped_patch(of, root):
+    found = of("official_layers")
+    assert found or not list(recorded_cases(root).glob("proc_*.safetensors"))
+    for key, value in found.items():
+        assert value <= 2e-6, (key, value)
+
+
 def test_the_official_cases_through_the_shipped_hooks(of, root):
     found = of("official_cases")
     if not (recorded_cases(root) / "e2e_inverse_unet_diffusers.safetensors").is_file():
@@ -122,6 +169,11 @@ def test_the_official_cases_through_the_shipped_hooks(of, root):
 def test_a_rectified_flow_is_sampled_by_its_own_rule(of):
     found = of("velocity_generator")
     assert found["edit"] <= 3e-5 and found["reconstruction"] <= 3e-5 and found["picture"] <= 1e-3
+
+
+def test_what_the_training_exports_is_loaded_by_the_node(of):
+    found = of("trained")
+    assert found["noise"] <= 1e-5 and found["edit"] <= 3e-5
 
 
 def test_low_memory_runs_the_source_row_first_with_the_same_result(of):

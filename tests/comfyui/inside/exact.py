@@ -20,6 +20,8 @@ from kit import (
     sampled,
     whole,
 )
+from my_x_pack.models.swiftedit.aram import Aram
+from my_x_pack.nodes.host import swiftedit
 
 
 @check
@@ -58,6 +60,20 @@ def velocity_generator():
     picture = whole(case["image"], inversion=inversion, generator=generator)[0]
     return {"edit": away(made, case["edit"]), "reconstruction": away(again, case["reconstruction"]),
             "picture": away(picture, case["picture"])}  # fmt: skip
+
+
+@check
+def trained():
+    """What `python . train swiftedit` exported, through Load SwiftEdit, the inversion and ARaM."""
+    case = {k.split(".", 1)[1]: v for k, v in CASES.items() if k.startswith("trained.")}
+    inversion, generator = loaded(release="trained")
+    source, edit = ([[row[None], {}]] for row in case["texts"])
+    latent = case["latent"] / 0.18215
+    with torch.inference_mode():
+        noises = swiftedit.invert(inversion, latent, source, edit)
+        model = swiftedit.with_aram(generator, case["embedding"], case["mask"], Aram())
+        made, _ = swiftedit.generate(model, swiftedit.start(model, latent, noises.source), source, edit)
+    return {"noise": away(noises.edit, case["noise"]), "edit": away(made * 0.18215, case["edit"])}
 
 
 class Split:

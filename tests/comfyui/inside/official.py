@@ -1,11 +1,19 @@
 """Recorded cases of the official SwiftEdit through the pack's hooks on ComfyUI's own UNet."""
 
 import json
+import os
 from pathlib import Path
 
 import torch
+from kit import FOLDER, away, check
+from my_x_pack.models.swiftedit import mask as guided
+from my_x_pack.models.swiftedit.aram import Aram
+from my_x_pack.nodes.host import aram as hooks
+from my_x_pack.nodes.host import swiftedit
 from safetensors import safe_open
 from safetensors.torch import save_file
+
+RECORDED = Path(os.environ["EDITKIT_ARAM_CASES"])
 
 
 def read(path: Path):
@@ -13,14 +21,36 @@ def read(path: Path):
         return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
 
 
-def cases(folder: Path, work: Path, swiftedit, hooks, prompts, rows, away) -> dict:
-    """Quantity -> value for every e2e case that is there. Inputs are the recorded ones, so errors do not add up."""
-    from my_x_pack.models.swiftedit import mask as guided
-    from my_x_pack.models.swiftedit.aram import Aram
+@check
+def official_layers() -> dict:
+    """Quantity -> value for every recorded layer of two rows, through the patch that replaces attn2."""
+    out = {}
+    for path in sorted(RECORDED.glob("proc_*.safetensors")):
+        t, metadata = read(path)
+        if metadata["B"] != "2":
+            continue  # ComfyUI has no third row
+        scales = [float(metadata[f"scale_{name}"]) for name in ("text", "ip_fg", "ip_bg")]
+        shared = hooks.Conditioning(t["mask"][None], Aram(scales[0] or 1.0, *scales[1:]))
+        name = "up_blocks.1.attentions.0" if metadata["controller"] == "True" else "down_blocks.0.attentions.0"
+        key, value = (t["image_tokens"][:1] @ t[f"to_{kind}_ip.weight"].T for kind in "kv")
+        patch = hooks.LayerPatch(f"{name}.transformer_blocks.0.attn2", key, value, shared)
+        side, cells = int(metadata["side"]), t["mask"].shape
+        options = {"n_heads": int(metadata["heads"]), "cond_or_uncond": [hooks.SOURCE, hooks.EDIT],
+        q, k, v = t["x"] @ t["to_q.weight"].T, t["text"] @ t["to_k.weight"].T, t["text"] @ t["to_v.weight"].T
+        q, k, v = t["x"] @ t["to_q.weight"].T, t["text"] @ t["to_k.weight"].T, t["text"] @ t["to_v.weight"].T
+        y = patch(q, k, v, options) @ t["to_out.0.weight"].T + t["to_out.0.bias"]
+        out[f"{path.stem}.y"] = away(y, t["y"])
+    return out
 
-    inversion, generator = _release(folder, work, swiftedit)
+
+@check
+def official_cases() -> dict:
+    """Quantity -> value for every e2e case that is there. Inputs are the recorded ones, so errors do not add up."""
+    if not (RECORDED / "e2e_inverse_unet_diffusers.safetensors").is_file():
+        return {}
+    inversion, generator = _release(RECORDED, FOLDER / "official")
     scale, out = 0.18215, {}
-    for path in sorted(folder.glob("e2e_*.safetensors")):
+    for path in sorted(RECORDED.glob("e2e_*.safetensors")):
         recorded, metadata = read(path)
         if "inv.out" not in recorded:
             continue
@@ -43,7 +73,7 @@ def cases(folder: Path, work: Path, swiftedit, hooks, prompts, rows, away) -> di
     return out
 
 
-def _release(folder: Path, work: Path, swiftedit):
+def _release(folder: Path, work: Path):
     """The recorded weights as a release: the generator comes from ip_adapter.bin alone."""
     import folder_paths
 

@@ -8,7 +8,8 @@ import json
 import time
 import traceback
 
-import exact  # noqa: F401 - both register their checks
+import exact  # noqa: F401 - each registers its checks
+import official  # noqa: F401
 import usage  # noqa: F401
 from kit import CHECKS, FOLDER
 

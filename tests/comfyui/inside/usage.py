@@ -1,15 +1,11 @@
 """What users do with the nodes: many edits, any size, latents, other samplers and patches, sweeps, mistakes."""
 
-import os
-from pathlib import Path
-
 import torch
 from kit import (
     CASES,
     CLIP,
     CUSTOM,
     EDIT,
-    FOLDER,
     GENERATOR,
     INVERSION,
     SCALES,
@@ -28,8 +24,7 @@ from kit import (
     whole,
 )
 from my_x_pack.models import masks
-from my_x_pack.nodes.host import aram as hooks
-from my_x_pack.nodes.host import memo, prompts, rows, swiftedit
+from my_x_pack.nodes.host import memo, swiftedit
 
 
 @check
@@ -244,15 +239,3 @@ def bad_input():
         "broken": {name: refused(lambda name=name: loaded(release=name))
                    for name in ("no_branch", "no_inversion", "corrupt", "no_generator", "wrong_family")},
     }  # fmt: skip
-
-
-@check
-def official_cases():
-    """The recorded cases of the official code through the shipped hooks, stage by stage from the recorded inputs."""
-    where = os.environ.get("EDITKIT_ARAM_CASES")
-    out = {}
-    if not where or not (Path(where) / "e2e_inverse_unet_diffusers.safetensors").is_file():
-        return out
-    from official import cases
-
-    return cases(Path(where), FOLDER / "official", swiftedit, hooks, prompts, rows, away)
