@@ -36,7 +36,7 @@ def official_layers() -> dict:
         patch = hooks.LayerPatch(f"{name}.transformer_blocks.0.attn2", key, value, shared)
         side, cells = int(metadata["side"]), t["mask"].shape
         options = {"n_heads": int(metadata["heads"]), "cond_or_uncond": [hooks.SOURCE, hooks.EDIT],
-        q, k, v = t["x"] @ t["to_q.weight"].T, t["text"] @ t["to_k.weight"].T, t["text"] @ t["to_v.weight"].T
+                   "original_shape": [2, 4, *cells], "activations_shape": [2, t["x"].shape[-1], side, side]}
         q, k, v = t["x"] @ t["to_q.weight"].T, t["text"] @ t["to_k.weight"].T, t["text"] @ t["to_v.weight"].T
         y = patch(q, k, v, options) @ t["to_out.0.weight"].T + t["to_out.0.bias"]
         out[f"{path.stem}.y"] = away(y, t["y"])
