@@ -32,7 +32,8 @@ PLANNED = {
     "kontext": "t2i single single_diffsize multi_index multi_offset multi_uxo schedule_bfl schedule_diffusers "
                "eq12 loop4 loop4_single",
 }  # fmt: skip  # what the recorded numbers will cover, system by system
-MODULES: tuple[str, ...] = ("parity_aram",)  # modules of this package that register cases, imported when parity runs
+# modules of this package that register cases, imported when parity runs
+MODULES: tuple[str, ...] = ("parity_aram",)
 
 
 @dataclass(frozen=True)

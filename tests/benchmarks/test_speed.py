@@ -78,7 +78,9 @@ def test_the_released_way_decodes_four_pictures_and_ours_two(swiftedit_kit, monk
         swiftedit.ours(swiftedit_kit)
         assert decoded == [2]
         swiftedit.released(swiftedit_kit)
-    assert decoded == [2, 2, 2]
+        assert decoded == [2, 2, 2]
+        alone, _ = swiftedit.ours(swiftedit_kit, reconstruct=False)
+    assert decoded[3:] == [1] and len(alone) == 1
 
 
 def test_the_released_mask_is_ours(swiftedit_kit):

@@ -195,6 +195,13 @@ def test_numbered_copies_alone_are_put_in_diffusers_order(state):
     assert all(same(numbered.layers[name], named.layers[name]) for name in named.layers)
 
 
+def test_the_order_of_the_tensors_in_the_file_does_not_matter(state):
+    turned = dict(reversed(state.items()))
+    numbered = {k: v for k, v in turned.items() if ".processor." not in k}
+    for found in (checkpoint.split(turned), checkpoint.split(numbered)):
+        assert same(found.state(), checkpoint.split(state).state())
+
+
 def test_named_copies_alone_are_enough(state):
     assert len(checkpoint.split(without(state, "adapter_modules.")).layers) == 4
 

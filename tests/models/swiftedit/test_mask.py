@@ -37,6 +37,12 @@ def test_a_threshold_of_one_or_more_gives_black():
     assert masks.self_guided(*noises(), threshold=1.0).sum() == 0
 
 
+def test_a_pixel_at_the_threshold_is_outside():
+    zeros, ones = torch.zeros(1, 4, 4, 4), torch.ones(1, 4, 4, 4)  # everywhere half of twice the mean
+    assert masks.self_guided(zeros, ones, clamp=2.0, threshold=0.5).sum() == 0
+    assert masks.self_guided(zeros, ones, clamp=2.0, threshold=0.49).mean() == 1
+
+
 def test_equal_noises_give_black():
     one, _ = noises()
     assert masks.self_guided(one, one).sum() == 0
