@@ -1,0 +1,301 @@
+"""The parts of the transformer: norms, embeddings, rotary positions, attention, double and single blocks."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .config import MGTConfig
+
+HALF_LIMIT = 65504  # the largest number of fp16
+
+
+def sinusoid(values: Tensor, width: int) -> Tensor:
+    """[n] numbers to [n, width] cosines and sines (DDPM's embedding, cosines first), always in float32."""
+    half = width // 2
+    steps = torch.exp(-math.log(10000) * torch.arange(half, dtype=torch.float32, device=values.device) / half)
+    angles = values.float()[:, None] * steps[None]
+    return torch.cat([angles.cos(), angles.sin()], dim=-1)
+
+
+def rotary_table(ids: Tensor, axes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Positions [n, 3] to cosines and sines [n, head width] in float32, each pair of channels one angle (theta 10000).
+
+    Angles are worked out in float64, where the device has it, so that large positions keep apart.
+    """
+    precise = torch.float32 if ids.device.type == "mps" else torch.float64
+    parts = []
+    for axis, width in enumerate(axes):
+        steps = 1.0 / 10000 ** (torch.arange(0, width, 2, dtype=precise, device=ids.device) / width)
+        parts.append(ids[:, axis, None].to(precise) * steps[None])
+    angles = torch.cat(parts, dim=-1).repeat_interleave(2, dim=-1)
+    return angles.cos().float(), angles.sin().float()
+
+
+def rotate(x: Tensor, table: tuple[Tensor, Tensor]) -> Tensor:
+    """Turns neighbouring channels of [b, heads, n, d] by the table's angles, in float32."""
+    cosine, sine = table
+    real, imaginary = x.float().unflatten(-1, (-1, 2)).unbind(-1)
+    turned = torch.stack([-imaginary, real], dim=-1).flatten(-2)
+    return (x.float() * cosine + turned * sine).to(x.dtype)
+
+
+def grid_ids(height: int, width: int, device=None) -> Tensor:
+    """Rotary positions (0, row, column) of a grid of tokens: [height·width, 3]."""
+    rows, columns = torch.meshgrid(
+        torch.arange(height, device=device), torch.arange(width, device=device), indexing="ij"
+    )
+    return torch.stack([torch.zeros_like(rows), rows, columns], dim=-1).flatten(0, 1)
+
+
+class RMSNorm(nn.Module):
+    """x / sqrt(mean(x²) + eps) · weight, the mean in float32."""
+
+    def __init__(self, width: int, eps: float = 1e-6):
+        super().__init__()
+        self.weight, self.eps = nn.Parameter(torch.ones(width)), eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        scale = torch.rsqrt(x.float().square().mean(-1, keepdim=True) + self.eps)
+        return (x * scale).to(x.dtype) * self.weight.to(x)
+
+
+class TwoLayers(nn.Module):
+    """Linear, SiLU, linear: how conditions become vectors."""
+
+    def __init__(self, incoming: int, width: int, bias: bool, operations=nn):
+        super().__init__()
+        self.linear_1 = operations.Linear(incoming, width, bias=bias)
+        self.linear_2 = operations.Linear(width, width, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear_2(F.silu(self.linear_1(x)))
+
+
+class Modulation(nn.Module):
+    """AdaLN: a condition vector [b, width] to `parts` vectors [b, 1, width] each."""
+
+    def __init__(self, width: int, parts: int, operations=nn):
+        super().__init__()
+        self.parts = parts
+        self.linear = operations.Linear(width, parts * width)
+
+    def forward(self, condition: Tensor) -> tuple[Tensor, ...]:
+        return self.linear(F.silu(condition))[:, None].chunk(self.parts, dim=-1)
+
+
+def modulated(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    """LayerNorm without weights, scaled and shifted."""
+    return F.layer_norm(x, x.shape[-1:], eps=1e-6) * (1 + scale) + shift
+
+
+class FeedForward(nn.Module):
+    """Linear to four times the width, GELU (tanh), and back. Names as diffusers has them."""
+
+    def __init__(self, width: int, operations=nn):
+        super().__init__()
+        first = nn.Module()
+        first.proj = operations.Linear(width, 4 * width)
+        self.net = nn.ModuleList([first, nn.Identity(), operations.Linear(4 * width, width)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net[2](F.gelu(self.net[0].proj(x), approximate="tanh"))
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Text [b, t, c], picture [b, n, c] and reference [b, n, c] (or None) on their way through the blocks."""
+
+    text: Tensor
+    image: Tensor
+    reference: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """What every block of one step shares.
+
+    condition, reference: vectors [b, width] of the picture's and the reference's timestep. rotary: tables of the text
+    and picture tokens, and of the reference's. bias: log γ between the reference and what `bias_text` says.
+    """
+
+    condition: Tensor
+    reference: Tensor | None
+    rotary: tuple[Tensor, Tensor]
+    reference_rotary: tuple[Tensor, Tensor] | None
+    attention: "Attend"
+
+
+class Attend:
+    """Attention over text, picture and reference, with the reference's strength γ (Eq. 2).
+
+    gamma: 1 leaves the attention as it is, 0 hides the reference from the others. text: whether the bias is between
+    the reference and everything else (as the released weights were used) or the picture alone (Eq. 2).
+    """
+
+    def __init__(self, gamma: float = 1.0, text: bool = True):
+        self.gamma, self.text = gamma, text
+        self._biases: dict[tuple, Tensor] = {}
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, text: int, reference: int) -> Tensor:
+        """softmax(Q·K^T/sqrt(d) + bias)·V: [b, heads, n, d] to [b, n, heads·d]. text, reference: how many tokens."""
+        if not reference or self.gamma == 1:
+            return rearrange(F.scaled_dot_product_attention(q, k, v), "b h n d -> b n (h d)")
+        return rearrange(self._biased(q, k, v, text, reference), "b h n d -> b n (h d)")
+
+    def _biased(self, q: Tensor, k: Tensor, v: Tensor, text: int, reference: int) -> Tensor:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=self.bias(q, text, reference))
+
+    def bias(self, like: Tensor, text: int, reference: int) -> Tensor:
+        """The matrix of Eq. 2 [n, n] for these tokens."""
+        key = (like.shape[2], text, reference, like.dtype, like.device)
+        if key not in self._biases:
+            value = math.log(self.gamma) if self.gamma > 0 else float("-inf")
+            made = torch.zeros(like.shape[2], like.shape[2], dtype=like.dtype, device=like.device)
+            first = 0 if self.text else text
+            made[first:-reference, -reference:] = value
+            made[-reference:, first:-reference] = value
+            self._biases[key] = made
+        return self._biases[key]
+
+
+class Capture:
+    """Collects the rows of chosen text tokens from the attention of chosen blocks (Eq. 3).
+
+    blocks: global indices. rows: text positions, or None for all. half: whether the batch's second half alone counts
+    (the conditional one). What is kept per block is [b, heads, rows, n] or, with `mean`, its mean [b, n].
+    """
+
+    def __init__(self, blocks, rows: Tensor | None = None, half: bool = False, mean: bool = True):
+        self.blocks, self.rows, self.half, self.mean = frozenset(blocks), rows, half, mean
+        self.maps: dict[int, Tensor] = {}
+
+    def __call__(self, block: int, q: Tensor, k: Tensor, text: int, image: int) -> None:
+        """q, k: [b, heads, text + image + …, d] after norm and rotation."""
+        if block not in self.blocks:
+            return
+        if self.half:
+            q, k = (x[len(x) // 2 :] for x in (q, k))
+        rows = q[:, :, :text] if self.rows is None else q[:, :, self.rows.to(q.device)]
+        scores = rows.float() @ k[:, :, : text + image].float().transpose(-1, -2) * q.shape[-1] ** -0.5
+        found = scores.softmax(-1)[..., text:]
+        self.maps[block] = found.mean((1, 2)) if self.mean else found
+
+
+class Attention(nn.Module):
+    """Projections of one block. The reference goes through the picture's weights; the text has its own if `joint`."""
+
+    def __init__(self, config: MGTConfig, joint: bool, operations=nn):
+        super().__init__()
+        width, self.heads = config.width, config.num_attention_heads
+        for name in ("to_q", "to_k", "to_v"):
+            setattr(self, name, operations.Linear(width, width))
+        self.norm_q, self.norm_k = (RMSNorm(config.attention_head_dim) for _ in range(2))
+        self.joint = joint
+        if joint:
+            for name in ("add_q_proj", "add_k_proj", "add_v_proj", "to_add_out"):
+                setattr(self, name, operations.Linear(width, width))
+            self.norm_added_q, self.norm_added_k = (RMSNorm(config.attention_head_dim) for _ in range(2))
+            self.to_out = nn.ModuleList([operations.Linear(width, width)])
+
+    def project(self, x: Tensor, table=None) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values [b, heads, n, d] of picture tokens (of all tokens in a single block)."""
+        return self._heads(
+            (self.to_q(x), self.to_k(x), self.to_v(x)), self.norm_q, self.norm_k, table
+        )
+
+    def project_text(self, x: Tensor, table=None) -> tuple[Tensor, Tensor, Tensor]:
+        """The same of text tokens, in a double block."""
+        added = (self.add_q_proj(x), self.add_k_proj(x), self.add_v_proj(x))
+        return self._heads(added, self.norm_added_q, self.norm_added_k, table)
+
+    def _heads(self, projected, norm_q, norm_k, table):
+        q, k, v = (rearrange(x, "b n (h d) -> b h n d", h=self.heads) for x in projected)
+        q, k = norm_q(q), norm_k(k)
+        return (q, k, v) if table is None else (rotate(q, table), rotate(k, table), v)
+
+
+def _joined(*parts) -> tuple[Tensor, Tensor, Tensor]:
+    return tuple(torch.cat(group, dim=2) for group in zip(*[p for p in parts if p is not None], strict=True))
+
+
+def _bounded(x: Tensor) -> Tensor:
+    return x.clip(-HALF_LIMIT, HALF_LIMIT) if x.dtype == torch.float16 else x
+
+
+def _part(table, start: int, end: int):
+    return tuple(x[start:end] for x in table)
+
+
+class DoubleBlock(nn.Module):
+    """Text and picture with weights of their own; the reference through the picture's, at its own timestep."""
+
+    def __init__(self, config: MGTConfig, operations=nn):
+        super().__init__()
+        self.norm1, self.norm1_context = (Modulation(config.width, 6, operations) for _ in range(2))
+        self.attn = Attention(config, joint=True, operations=operations)
+        self.ff, self.ff_context = (FeedForward(config.width, operations) for _ in range(2))
+
+    def forward(self, x: Tokens, step: Step, capture=None) -> Tokens:
+        text, image = x.text.shape[1], x.image.shape[1]
+        parts = [self.norm1_context(step.condition), self.norm1(step.condition)]
+        joined = [
+            self.attn.project_text(modulated(x.text, *parts[0][:2]), _part(step.rotary, 0, text)),
+            self.attn.project(modulated(x.image, *parts[1][:2]), _part(step.rotary, text, text + image)),
+        ]
+        if x.reference is not None:
+            parts.append(self.norm1(step.reference))
+            joined.append(self.attn.project(modulated(x.reference, *parts[2][:2]), step.reference_rotary))
+        q, k, v = _joined(*joined)
+        if capture is not None:
+            capture(q, k, text, image)
+        out = step.attention(q, k, v, text, q.shape[2] - text - image)
+        return Tokens(
+            _bounded(self._rest(x.text, self.attn.to_add_out(out[:, :text]), parts[0], self.ff_context)),
+            self._rest(x.image, self.attn.to_out[0](out[:, text : text + image]), parts[1], self.ff),
+            None if x.reference is None else
+            self._rest(x.reference, self.attn.to_out[0](out[:, text + image :]), parts[2], self.ff),
+        )  # fmt: skip
+
+    @staticmethod
+    def _rest(x: Tensor, attended: Tensor, parts: tuple, feed_forward: nn.Module) -> Tensor:
+        _, _, gate, shift, scale, second = parts
+        x = x + gate * attended
+        return x + second * feed_forward(modulated(x, shift, scale))
+
+
+class SingleBlock(nn.Module):
+    """Text and picture as one sequence, the reference as another, all through the same weights."""
+
+    def __init__(self, config: MGTConfig, operations=nn):
+        super().__init__()
+        self.norm = Modulation(config.width, 3, operations)
+        self.attn = Attention(config, joint=False, operations=operations)
+        self.proj_mlp = operations.Linear(config.width, 4 * config.width)
+        self.proj_out = operations.Linear(5 * config.width, config.width)
+
+    def forward(self, x: Tokens, step: Step, capture=None) -> Tokens:
+        text = x.text.shape[1]
+        both = torch.cat([x.text, x.image], dim=1)
+        shift, scale, gate = self.norm(step.condition)
+        normed = modulated(both, shift, scale)
+        joined = [self.attn.project(normed, step.rotary)]
+        if x.reference is not None:
+            shift, scale, reference_gate = self.norm(step.reference)
+            reference = modulated(x.reference, shift, scale)
+            joined.append(self.attn.project(reference, step.reference_rotary))
+        q, k, v = _joined(*joined)
+        if capture is not None:
+            capture(q, k, text, x.image.shape[1])
+        out = step.attention(q, k, v, text, q.shape[2] - both.shape[1])
+        both = _bounded(both + gate * self._out(out[:, : both.shape[1]], normed))
+        if x.reference is not None:
+            reference = x.reference + reference_gate * self._out(out[:, both.shape[1] :], reference)
+        return Tokens(both[:, :text], both[:, text:], None if x.reference is None else reference)
+
+    def _out(self, attended: Tensor, normed: Tensor) -> Tensor:
+        hidden = F.gelu(self.proj_mlp(normed), approximate="tanh")
+        return self.proj_out(torch.cat([attended, hidden], dim=2))

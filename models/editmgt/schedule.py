@@ -1,0 +1,115 @@
+"""Sampling: which tokens are committed at each step, which are masked again, and which are held (aMUSEd; Sec. 3.2)."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..errors import EditError
+
+SCHEDULES = ("cosine", "linear")
+HOLDS = ("official", "strict")
+
+
+def temperatures(steps: int, temperature=(2.0, 0.0)) -> Tensor:
+    """The temperature of each step's Gumbel noise [steps]: from the first of a pair to its second, or to 0.01."""
+    first, last = temperature if isinstance(temperature, tuple | list) else (temperature, 0.01)
+    return torch.linspace(first, last, steps)
+
+
+def mask_ratio(step: int, steps: int, schedule: str = "cosine") -> float:
+    """The share of tokens that is masked again after step 0, 1, … of `steps`. EditError for another schedule."""
+    if schedule not in SCHEDULES:
+        raise EditError(f"The mask schedule {schedule!r} is unknown; choose one of {', '.join(SCHEDULES)}.")
+    # in float32, as the released code rounds
+    ratio = torch.tensor(step + 1) / steps
+    return float(torch.cos(ratio * math.pi / 2) if schedule == "cosine" else 1 - ratio)
+
+
+@dataclass(frozen=True)
+class Draw:
+    """The randomness of a step. sampled: a token for every position [b, n] from its probabilities; uniform: [b, n]."""
+
+    sampled: Tensor
+    uniform: Tensor | None
+
+
+def draw(probabilities: Tensor, generator: torch.Generator | None = None, last: bool = False) -> Draw:
+    """Draws as the released code does, in its order: probabilities [b, n, v], first exponentials, then uniforms.
+
+    A generator on the CPU gives the same tokens on every machine.
+    """
+    device = generator.device if generator is not None else probabilities.device
+    flat = probabilities.float().to(device).flatten(0, 1)
+    exponential = torch.empty_like(flat).exponential_(1, generator=generator)
+    sampled = (flat / exponential).argmax(-1).view(probabilities.shape[:2]).to(probabilities.device)
+    if last:
+        return Draw(sampled, None)
+    uniform = torch.zeros(probabilities.shape[:2], device=device).uniform_(0, 1, generator=generator)
+    return Draw(sampled, uniform.to(probabilities.device))
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Region hold: positions [b, n] that shall stay the reference's tokens [b, n].
+
+    strict: they are reverted whatever was drawn and never masked again (the paper). Otherwise a held token is put in
+    before the confidence is looked at, and may be masked again (the released code).
+    """
+
+    where: Tensor
+    reference: Tensor
+    strict: bool = False
+
+
+@dataclass(frozen=True)
+class Stepped:
+    """tokens: the next step's input [b, n] with [MASK] in it; clean: what this step predicts [b, n]; masking: bool."""
+
+    tokens: Tensor
+    clean: Tensor
+    masking: Tensor | None
+
+
+def step(
+    probabilities: Tensor, tokens: Tensor, drawn: Draw, *, mask_token: int, ratio: float | None,
+    temperature: float, hold: Hold | None = None,
+) -> Stepped:  # fmt: skip
+    """One step. probabilities [b, n, v], tokens [b, n] with [MASK]. ratio: None at the last step, which masks nothing.
+
+    At least one token is masked again, and never more than were.
+    """
+    unknown = tokens == mask_token
+    clean = torch.where(unknown, drawn.sampled, tokens)
+    if hold is not None:
+        held = hold.where if hold.strict else hold.where & unknown
+        clean = torch.where(held, hold.reference, clean)
+    if ratio is None:
+        return Stepped(clean, clean, None)
+    confidence = probabilities.gather(-1, clean[..., None])[..., 0]
+    known = ~unknown | hold.where if hold is not None and hold.strict else ~unknown
+    confidence = torch.where(known, torch.finfo(confidence.dtype).max, confidence)
+    masking = remask(confidence, drawn.uniform, _how_many(known, tokens.shape[1], ratio), temperature)
+    return Stepped(torch.where(masking, mask_token, clean), clean, masking)
+
+
+def _how_many(known: Tensor, length: int, ratio: float) -> Tensor:
+    """How many tokens are masked again: [b, 1]."""
+    wanted = torch.floor(torch.tensor(float(length)) * torch.tensor(ratio)).to(known.device)
+    return torch.minimum((~known).sum(-1, keepdim=True) - 1, wanted).clamp_min(1).long()
+
+
+def remask(confidence: Tensor, uniform: Tensor, count: Tensor, temperature: float) -> Tensor:
+    """The `count` [b, 1] least confident positions after Gumbel noise, as bool [b, n]."""
+    gumbel = -torch.log((-torch.log(uniform.clamp(1e-20))).clamp(1e-20))
+    noisy = torch.log(confidence.clamp(1e-20)) + temperature * gumbel
+    return noisy < noisy.sort(-1).values.gather(1, count)
+
+
+def hold_where(scores: Tensor, threshold: float, size: tuple[int, int]) -> Tensor:
+    """Positions to hold [b, n]: where localisation scores [b, h, w] in 0..1, at the tokens' grid, are below λ."""
+    if tuple(scores.shape[-2:]) != tuple(size):
+        scores = F.interpolate(scores[:, None], size, mode="bicubic", align_corners=False)[:, 0]
+    return (scores < threshold).flatten(1)
