@@ -8,6 +8,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .attention import Attend, ReferenceCache
 from .config import MGTConfig
 
 HALF_LIMIT = 65504  # the largest number of fp16
@@ -114,52 +115,41 @@ class Tokens:
     reference: Tensor | None = None
 
 
+class Vectors:
+    """Every block's AdaLN vectors for all steps of a run: each projection is read once, at the first step.
+
+    conditions: [steps, b, width], the picture's condition of each step. reference: [b, width], which never changes.
+    """
+
+    def __init__(self, conditions: Tensor, reference: Tensor | None = None):
+        self.conditions, self.reference = conditions, reference
+        self._known: dict[tuple, Tensor] = {}
+
+    def image(self, module: Modulation, index: int) -> tuple[Tensor, ...]:
+        """The vectors of text and picture at a step."""
+        key = ("image", id(module))
+        if key not in self._known:
+            self._known[key] = module.linear(F.silu(self.conditions))
+        return self._known[key][index][:, None].chunk(module.parts, dim=-1)
+
+    def of_reference(self, module: Modulation) -> tuple[Tensor, ...]:
+        """The vectors of the reference, whose timestep is always 0."""
+        key = ("reference", id(module))
+        if key not in self._known:
+            self._known[key] = module.linear(F.silu(self.reference))
+        return self._known[key][:, None].chunk(module.parts, dim=-1)
+
+
 @dataclass(frozen=True)
 class Step:
-    """What every block of one step shares.
+    """What every block of one step shares. rotary: tables of text and picture, and of the reference."""
 
-    condition, reference: vectors [b, width] of the picture's and the reference's timestep. rotary: tables of the text
-    and picture tokens, and of the reference's. bias: log γ between the reference and what `bias_text` says.
-    """
-
-    condition: Tensor
-    reference: Tensor | None
+    vectors: Vectors
+    index: int
     rotary: tuple[Tensor, Tensor]
     reference_rotary: tuple[Tensor, Tensor] | None
-    attention: "Attend"
-
-
-class Attend:
-    """Attention over text, picture and reference, with the reference's strength γ (Eq. 2).
-
-    gamma: 1 leaves the attention as it is, 0 hides the reference from the others. text: whether the bias is between
-    the reference and everything else (as the released weights were used) or the picture alone (Eq. 2).
-    """
-
-    def __init__(self, gamma: float = 1.0, text: bool = True):
-        self.gamma, self.text = gamma, text
-        self._biases: dict[tuple, Tensor] = {}
-
-    def __call__(self, q: Tensor, k: Tensor, v: Tensor, text: int, reference: int) -> Tensor:
-        """softmax(Q·K^T/sqrt(d) + bias)·V: [b, heads, n, d] to [b, n, heads·d]. text, reference: how many tokens."""
-        if not reference or self.gamma == 1:
-            return rearrange(F.scaled_dot_product_attention(q, k, v), "b h n d -> b n (h d)")
-        return rearrange(self._biased(q, k, v, text, reference), "b h n d -> b n (h d)")
-
-    def _biased(self, q: Tensor, k: Tensor, v: Tensor, text: int, reference: int) -> Tensor:
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=self.bias(q, text, reference))
-
-    def bias(self, like: Tensor, text: int, reference: int) -> Tensor:
-        """The matrix of Eq. 2 [n, n] for these tokens."""
-        key = (like.shape[2], text, reference, like.dtype, like.device)
-        if key not in self._biases:
-            value = math.log(self.gamma) if self.gamma > 0 else float("-inf")
-            made = torch.zeros(like.shape[2], like.shape[2], dtype=like.dtype, device=like.device)
-            first = 0 if self.text else text
-            made[first:-reference, -reference:] = value
-            made[-reference:, first:-reference] = value
-            self._biases[key] = made
-        return self._biases[key]
+    attention: Attend
+    cache: ReferenceCache | None = None
 
 
 class Capture:
@@ -219,7 +209,7 @@ class Attention(nn.Module):
 
 
 def _joined(*parts) -> tuple[Tensor, Tensor, Tensor]:
-    return tuple(torch.cat(group, dim=2) for group in zip(*[p for p in parts if p is not None], strict=True))
+    return tuple(torch.cat(group, dim=2) for group in zip(*parts, strict=True))
 
 
 def _bounded(x: Tensor) -> Tensor:
@@ -230,7 +220,25 @@ def _part(table, start: int, end: int):
     return tuple(x[start:end] for x in table)
 
 
-class DoubleBlock(nn.Module):
+class Block(nn.Module):
+    """What double and single blocks share. `index` is the block's global one."""
+
+    index = 0
+
+    def attend(self, q, k, v, step: Step, text: int, image: int, capture=None) -> Tensor:
+        """Attention of a step's tokens, with the reference's keys and values remembered or recalled."""
+        if capture is not None:
+            capture(self.index, q, k, text, image)
+        cache = step.cache
+        if cache is not None and cache.reuse:
+            kept = cache.by_block[self.index]
+            k, v = torch.cat([k, kept[0]], dim=2), torch.cat([v, kept[1]], dim=2)
+        elif cache is not None and k.shape[2] > text + image:
+            cache.by_block[self.index] = k[:, :, text + image :], v[:, :, text + image :]
+        return step.attention(q, k, v, text, k.shape[2] - text - image)
+
+
+class DoubleBlock(Block):
     """Text and picture with weights of their own; the reference through the picture's, at its own timestep."""
 
     def __init__(self, config: MGTConfig, operations=nn):
@@ -239,35 +247,33 @@ class DoubleBlock(nn.Module):
         self.attn = Attention(config, joint=True, operations=operations)
         self.ff, self.ff_context = (FeedForward(config.width, operations) for _ in range(2))
 
-    def forward(self, x: Tokens, step: Step, capture=None) -> Tokens:
+    def forward(self, x: Tokens, step: Step, capture=None, last: bool = False) -> Tokens:
         text, image = x.text.shape[1], x.image.shape[1]
-        parts = [self.norm1_context(step.condition), self.norm1(step.condition)]
+        both = text + image
+        vectors = [step.vectors.image(module, step.index) for module in (self.norm1_context, self.norm1)]
         joined = [
-            self.attn.project_text(modulated(x.text, *parts[0][:2]), _part(step.rotary, 0, text)),
-            self.attn.project(modulated(x.image, *parts[1][:2]), _part(step.rotary, text, text + image)),
+            self.attn.project_text(modulated(x.text, *vectors[0][:2]), _part(step.rotary, 0, text)),
+            self.attn.project(modulated(x.image, *vectors[1][:2]), _part(step.rotary, text, both)),
         ]
         if x.reference is not None:
-            parts.append(self.norm1(step.reference))
-            joined.append(self.attn.project(modulated(x.reference, *parts[2][:2]), step.reference_rotary))
-        q, k, v = _joined(*joined)
-        if capture is not None:
-            capture(q, k, text, image)
-        out = step.attention(q, k, v, text, q.shape[2] - text - image)
+            vectors.append(step.vectors.of_reference(self.norm1))
+            joined.append(self.attn.project(modulated(x.reference, *vectors[2][:2]), step.reference_rotary))
+        out = self.attend(*_joined(*joined), step, text, image, capture)
+        rest, made = self._rest, self.attn.to_out[0]
         return Tokens(
-            _bounded(self._rest(x.text, self.attn.to_add_out(out[:, :text]), parts[0], self.ff_context)),
-            self._rest(x.image, self.attn.to_out[0](out[:, text : text + image]), parts[1], self.ff),
-            None if x.reference is None else
-            self._rest(x.reference, self.attn.to_out[0](out[:, text + image :]), parts[2], self.ff),
-        )  # fmt: skip
+            _bounded(rest(x.text, self.attn.to_add_out(out[:, :text]), vectors[0], self.ff_context)),
+            rest(x.image, made(out[:, text:both]), vectors[1], self.ff),
+            None if x.reference is None else rest(x.reference, made(out[:, both:]), vectors[2], self.ff),
+        )
 
     @staticmethod
-    def _rest(x: Tensor, attended: Tensor, parts: tuple, feed_forward: nn.Module) -> Tensor:
-        _, _, gate, shift, scale, second = parts
+    def _rest(x: Tensor, attended: Tensor, vectors: tuple, feed_forward: nn.Module) -> Tensor:
+        _, _, gate, shift, scale, second = vectors
         x = x + gate * attended
         return x + second * feed_forward(modulated(x, shift, scale))
 
 
-class SingleBlock(nn.Module):
+class SingleBlock(Block):
     """Text and picture as one sequence, the reference as another, all through the same weights."""
 
     def __init__(self, config: MGTConfig, operations=nn):
@@ -277,24 +283,26 @@ class SingleBlock(nn.Module):
         self.proj_mlp = operations.Linear(config.width, 4 * config.width)
         self.proj_out = operations.Linear(5 * config.width, config.width)
 
-    def forward(self, x: Tokens, step: Step, capture=None) -> Tokens:
-        text = x.text.shape[1]
-        both = torch.cat([x.text, x.image], dim=1)
-        shift, scale, gate = self.norm(step.condition)
-        normed = modulated(both, shift, scale)
+    def forward(self, x: Tokens, step: Step, capture=None, last: bool = False) -> Tokens:
+        """last: nothing but the picture is needed afterwards, so nothing else is worked out to the end."""
+        text, image = x.text.shape[1], x.image.shape[1]
+        together = torch.cat([x.text, x.image], dim=1)
+        shift, scale, gate = step.vectors.image(self.norm, step.index)
+        normed = modulated(together, shift, scale)
         joined = [self.attn.project(normed, step.rotary)]
         if x.reference is not None:
-            shift, scale, reference_gate = self.norm(step.reference)
+            shift, scale, reference_gate = step.vectors.of_reference(self.norm)
             reference = modulated(x.reference, shift, scale)
             joined.append(self.attn.project(reference, step.reference_rotary))
-        q, k, v = _joined(*joined)
-        if capture is not None:
-            capture(q, k, text, x.image.shape[1])
-        out = step.attention(q, k, v, text, q.shape[2] - both.shape[1])
-        both = _bounded(both + gate * self._out(out[:, : both.shape[1]], normed))
-        if x.reference is not None:
-            reference = x.reference + reference_gate * self._out(out[:, both.shape[1] :], reference)
-        return Tokens(both[:, :text], both[:, text:], None if x.reference is None else reference)
+        out = self.attend(*_joined(*joined), step, text, image, capture)
+        if last:
+            picture = x.image + gate * self._out(out[:, text : text + image], normed[:, text:])
+            return Tokens(x.text, _bounded(picture))
+        together = _bounded(together + gate * self._out(out[:, : text + image], normed))
+        if x.reference is None:
+            return Tokens(together[:, :text], together[:, text:])
+        reference = x.reference + reference_gate * self._out(out[:, text + image :], reference)
+        return Tokens(together[:, :text], together[:, text:], reference)
 
     def _out(self, attended: Tensor, normed: Tensor) -> Tensor:
         hidden = F.gelu(self.proj_mlp(normed), approximate="tanh")

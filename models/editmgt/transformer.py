@@ -6,10 +6,11 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from ..errors import EditError
+from .attention import Attend
 from .config import MICRO, MGTConfig
 from .connectors import connector
 from .layers import (
-    Attend,
     Capture,
     DoubleBlock,
     RMSNorm,
@@ -17,6 +18,7 @@ from .layers import (
     Step,
     Tokens,
     TwoLayers,
+    Vectors,
     grid_ids,
     rotary_table,
     sinusoid,
@@ -53,8 +55,15 @@ class Embed(nn.Module):
         self.layer_norm = RMSNorm(config.width)
         self.conv = operations.Conv2d(config.width, config.width, 1, bias=False)
 
-    def forward(self, ids: Tensor, dtype: torch.dtype) -> Tensor:
+    def forward(self, ids: Tensor, dtype: torch.dtype, table: Tensor | None = None) -> Tensor:
+        if table is not None:
+            return table[ids].permute(0, 3, 1, 2)
         return self.conv(self.layer_norm(self.embeddings(ids).to(dtype)).permute(0, 3, 1, 2))
+
+    def table(self, dtype: torch.dtype, device=None) -> Tensor:
+        """What every id becomes [vocabulary, c], worked out once for a run."""
+        ids = torch.arange(self.embeddings.num_embeddings, device=device)
+        return self(ids[None, None], dtype)[0, :, 0].T.contiguous()
 
 
 class Resample(nn.Module):
@@ -125,6 +134,8 @@ class EditMGT(nn.Module):
         self.project_from_hidden_norm = RMSNorm(width)
         self.project_from_hidden = operations.Linear(width, width, bias=False)
         self.mlm_layer = Head(config, operations)
+        for index, block in enumerate([*self.transformer_blocks, *self.single_transformer_blocks]):
+            block.index = index
         if config.downsample:
             self.down_block = _inner(downsample=Resample(width, False, operations))
         if config.upsample:
@@ -148,9 +159,10 @@ class EditMGT(nn.Module):
         text = self.encoder_proj_layer_norm(self.context_embedder(text))
         return Prompt(text, made, None if reference is None else self.tokens(reference, text.dtype)[0])
 
-    def tokens(self, ids: Tensor, dtype: torch.dtype) -> tuple[Tensor, tuple[int, int]]:
+    def tokens(self, ids: Tensor, dtype: torch.dtype, table: Tensor | None = None) -> tuple[Tensor, tuple[int, int]]:
         """Token ids [b, h, w] to what the blocks take [b, n, c], and the grid (height, width) of those."""
-        x = self.embed(ids, dtype)
+        self.grid(ids)
+        x = self.embed(ids, dtype, table)
         if self.config.downsample:
             x = self.down_block.downsample(x)
         size = tuple(x.shape[-2:])
@@ -164,42 +176,70 @@ class EditMGT(nn.Module):
         embedded = sinusoid(timestep.float() * 1000, 256).to(prompt.pooled)
         return self.time_text_embed.timestep_embedder(embedded) + prompt.pooled
 
-    def step(self, prompt: Prompt, timestep: Tensor, size: tuple[int, int], attention: Attend | None = None) -> Step:
-        """What all blocks share in a step."""
-        device = prompt.text.device
+    def plan(self, prompt: Prompt, timesteps: Tensor, size: tuple[int, int], attention: Attend | None = None) -> Step:
+        """What all blocks share in a run, at its first step; `at` gives the others.
+
+        timesteps: [steps, b]. size: the blocks' grid (height, width).
+        """
+        conditions = torch.stack([self.condition(prompt, time) for time in timesteps])
+        reference = None if prompt.reference is None else self.condition(prompt, torch.zeros_like(timesteps[0]))
+        device, axes = prompt.text.device, self.config.axes_dims_rope
         ids = grid_ids(*size, device=device)
         both = torch.cat([torch.zeros(prompt.text.shape[1], 3, dtype=ids.dtype, device=device), ids])
-        axes = self.config.axes_dims_rope
-        reference = None if prompt.reference is None else self.condition(prompt, torch.zeros_like(timestep))
         return Step(
-            self.condition(prompt, timestep), reference, rotary_table(both, axes),
+            Vectors(conditions, reference), 0, rotary_table(both, axes),
             None if reference is None else rotary_table(ids, axes), attention or Attend(),
         )  # fmt: skip
 
-    def blocks(self, x: Tokens, step: Step, capture: Capture | None = None, seen=None) -> Tokens:
-        """All blocks. seen(index, tokens) is told what each one gives."""
-        for index, block in enumerate([*self.transformer_blocks, *self.single_transformer_blocks]):
-            wanted = capture is not None and index in capture.blocks
-            note = (lambda *a, index=index: capture(index, *a)) if wanted else None
-            x = block(x, step, note)
+    def blocks(self, x: Tokens, step: Step, capture: Capture | None = None, seen=None, short: bool = True) -> Tokens:
+        """All blocks. seen(index, tokens) is told what each one gives. short: the last one gives the picture alone."""
+        everything = [*self.transformer_blocks, *self.single_transformer_blocks]
+        for index, block in enumerate(everything):
+            wanted = capture if capture is not None and index in capture.blocks else None
+            last = short and index == len(everything) - 1
+            x = block(x, step, wanted, last)
             if seen is not None:
                 seen(index, x)
         return x
 
-    def features(
-        self, ids: Tensor, prompt: Prompt, timestep: Tensor, attention: Attend | None = None,
-        capture: Capture | None = None, seen=None,
-    ) -> Tensor:  # fmt: skip
-        """All but the projection to the codebook: features [b, c, h, w] of token ids [b, h, w]."""
-        image, size = self.tokens(ids, prompt.text.dtype)
-        step = self.step(prompt, timestep, size, attention)
-        x = self.blocks(Tokens(prompt.text, image, prompt.reference), step, capture, seen)
-        made = self.project_from_hidden(self.project_from_hidden_norm(x.image))
+    def head(self, image: Tensor, size: tuple[int, int]) -> Tensor:
+        """What the blocks give for the picture [b, n, c] to features [b, c, h, w] at the token grid."""
+        made = self.project_from_hidden(self.project_from_hidden_norm(image))
         made = rearrange(made, "b (h w) c -> b c h w", h=size[0])
         if self.config.upsample:
             made = self.up_block.upsample(made)
         return self.mlm_layer.features(made)
 
-    def forward(self, ids: Tensor, prompt: Prompt, timestep: Tensor, **options) -> Tensor:
-        """Logits [b, codebook, h, w]; options as in `features`."""
-        return self.mlm_layer.conv2(self.features(ids, prompt, timestep, **options))
+    def features(
+        self, ids: Tensor, prompt: Prompt, step: Step, *, capture: Capture | None = None, seen=None,
+        short: bool = True, table: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
+        """All but the projection to the codebook: features [b, c, h, w] of token ids [b, h, w].
+
+        table: `embed.table`'s, where it was worked out for a run.
+        """
+        image, size = self.tokens(ids, prompt.text.dtype, table)
+        reference = None if step.cache is not None and step.cache.reuse else prompt.reference
+        x = self.blocks(Tokens(prompt.text, image, reference), step, capture, seen, short)
+        return self.head(x.image, size)
+
+    def grid(self, ids: Tensor) -> tuple[int, int]:
+        """The blocks' grid for token ids [b, h, w]. EditError when it cannot be halved."""
+        height, width = ids.shape[-2:]
+        if not self.config.downsample:
+            return height, width
+        if height % 2 or width % 2:
+            raise EditError(f"A grid of {width}x{height} tokens cannot be halved; use even sides.")
+        return height // 2, width // 2
+
+    def forward(
+        self, ids: Tensor, prompt: Prompt, timestep: Tensor, attention: Attend | None = None, **options
+    ) -> Tensor:
+        """Logits [b, codebook, h, w] at a single timestep [b]; options as in `features`."""
+        step = self.plan(prompt, timestep[None], self.grid(ids), attention)
+        return self.mlm_layer.conv2(self.features(ids, prompt, step, **options))
+
+
+def at(step: Step, index: int) -> Step:
+    """The same run at another step."""
+    return replace(step, index=index)
