@@ -1,6 +1,7 @@
 """Sampling: which tokens are committed at each step, which are masked again, and which are held (aMUSEd; Sec. 3.2)."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -30,25 +31,53 @@ def mask_ratio(step: int, steps: int, schedule: str = "cosine") -> float:
 
 @dataclass(frozen=True)
 class Draw:
-    """The randomness of a step. sampled: a token for every position [b, n] from its probabilities; uniform: [b, n]."""
+    """The randomness of a step: a token for every position [b, n] from its probabilities, and uniforms [b, n]."""
 
     sampled: Tensor
     uniform: Tensor | None
 
 
-def draw(probabilities: Tensor, generator: torch.Generator | None = None, last: bool = False) -> Draw:
-    """Draws as the released code does, in its order: probabilities [b, n, v], first exponentials, then uniforms.
+@dataclass(frozen=True)
+class Rows:
+    """Probabilities [u, v] of some positions of [b, n] tokens, by their flat index [u]."""
 
-    A generator on the CPU gives the same tokens on every machine.
+    index: Tensor
+    probabilities: Tensor
+    shape: tuple[int, int]
+
+    def of(self, tokens: Tensor) -> Tensor:
+        """How probable these tokens [b, n] are, 1 at the positions that are not among the rows."""
+        out = torch.ones(self.shape, device=tokens.device).flatten()
+        chosen = tokens.flatten()[self.index][:, None]
+        out[self.index] = self.probabilities.gather(-1, chosen)[:, 0]
+        return out.view(self.shape)
+
+    def placed(self, tokens: Tensor) -> Tensor:
+        """Tokens [u] of the rows at their positions [b, n], 0 elsewhere."""
+        out = torch.zeros(self.shape, dtype=tokens.dtype, device=tokens.device).flatten()
+        out[self.index] = tokens
+        return out.view(self.shape)
+
+
+def draw(rows: Rows, generator: torch.Generator | None = None, *, last: bool = False, exact: bool = False) -> Draw:
+    """Draws a token for each row, and the uniforms of the remasking. A CPU generator gives the same on every machine.
+
+    exact: as the released code draws, an exponential for every entry of the vocabulary, in its order; `rows` must then
+    hold all positions. Otherwise one uniform a row, which picks from the same distribution.
     """
-    device = generator.device if generator is not None else probabilities.device
-    flat = probabilities.float().to(device).flatten(0, 1)
-    exponential = torch.empty_like(flat).exponential_(1, generator=generator)
-    sampled = (flat / exponential).argmax(-1).view(probabilities.shape[:2]).to(probabilities.device)
+    device = generator.device if generator is not None else rows.probabilities.device
+    flat = rows.probabilities.to(device)
+    if exact:
+        sampled = (flat / torch.empty_like(flat).exponential_(1, generator=generator)).argmax(-1)
+    else:
+        total = flat.cumsum(-1)
+        picked = torch.rand(len(flat), 1, generator=generator, device=device) * total[:, -1:]
+        sampled = torch.searchsorted(total, picked, right=True)[:, 0].clamp_max(flat.shape[-1] - 1)
+    placed = rows.placed(sampled.to(rows.index.device))
     if last:
-        return Draw(sampled, None)
-    uniform = torch.zeros(probabilities.shape[:2], device=device).uniform_(0, 1, generator=generator)
-    return Draw(sampled, uniform.to(probabilities.device))
+        return Draw(placed, None)
+    uniform = torch.zeros(rows.shape, device=device).uniform_(0, 1, generator=generator)
+    return Draw(placed, uniform.to(rows.index.device))
 
 
 @dataclass(frozen=True)
@@ -74,12 +103,13 @@ class Stepped:
 
 
 def step(
-    probabilities: Tensor, tokens: Tensor, drawn: Draw, *, mask_token: int, ratio: float | None,
-    temperature: float, hold: Hold | None = None,
+    tokens: Tensor, drawn: Draw, probability: Callable[[Tensor], Tensor], *, mask_token: int,
+    ratio: float | Tensor | None, temperature: float, hold: Hold | None = None,
 ) -> Stepped:  # fmt: skip
-    """One step. probabilities [b, n, v], tokens [b, n] with [MASK]. ratio: None at the last step, which masks nothing.
+    """One step on tokens [b, n] with [MASK]. probability(tokens) tells how probable each of [b, n] tokens is.
 
-    At least one token is masked again, and never more than were.
+    ratio: the share to mask again, one or one a picture [b, 1]; None at the last step, which masks nothing. At least
+    one token is masked again, and never more than were.
     """
     unknown = tokens == mask_token
     clean = torch.where(unknown, drawn.sampled, tokens)
@@ -88,16 +118,16 @@ def step(
         clean = torch.where(held, hold.reference, clean)
     if ratio is None:
         return Stepped(clean, clean, None)
-    confidence = probabilities.gather(-1, clean[..., None])[..., 0]
+    confidence = probability(clean).float()
     known = ~unknown | hold.where if hold is not None and hold.strict else ~unknown
     confidence = torch.where(known, torch.finfo(confidence.dtype).max, confidence)
     masking = remask(confidence, drawn.uniform, _how_many(known, tokens.shape[1], ratio), temperature)
     return Stepped(torch.where(masking, mask_token, clean), clean, masking)
 
 
-def _how_many(known: Tensor, length: int, ratio: float) -> Tensor:
+def _how_many(known: Tensor, length: int, ratio: float | Tensor) -> Tensor:
     """How many tokens are masked again: [b, 1]."""
-    wanted = torch.floor(torch.tensor(float(length)) * torch.tensor(ratio)).to(known.device)
+    wanted = torch.floor(length * torch.as_tensor(ratio, dtype=torch.float32, device=known.device))
     return torch.minimum((~known).sum(-1, keepdim=True) - 1, wanted).clamp_min(1).long()
 
 
