@@ -13,7 +13,7 @@ TEXT_TOKENS = 256  # Gemma's prompt, padded on the left
 
 @dataclass(frozen=True)
 class MGTConfig:
-    """The released sizes are the defaults. connector: "none", "linear", "mlp", "fmlp" or "qformer"."""
+    """The released sizes are the defaults. connector: see `connectors`."""
 
     num_layers: int = 14
     num_single_layers: int = 28
@@ -61,6 +61,8 @@ def connector_kind(state: dict[str, Tensor]) -> str:
         return "none"
     if "latents" in names:
         return "qformer"
+    if "queries" in names:
+        return "blip2"
     if "projector.weight" in names:
         return "linear"
     layers = sum(name.endswith(".weight") for name in names)

@@ -1,4 +1,7 @@
-"""What lies between the language model and the transformer: linear (released), two- and three-layer MLP, Q-Former."""
+"""What lies between the language model and the transformer (Sec. C.3): linear (released), MLPs, Q-Former, ELLA.
+
+The released code calls ELLA's time-aware resampler "qformer"; so do configs, and BLIP-2's Q-Former is "blip2".
+"""
 
 import math
 
@@ -9,7 +12,7 @@ from torch.nn import functional as F
 from ..errors import EditError
 from .config import TEXT_TOKENS, MGTConfig
 
-KINDS = ("none", "linear", "mlp", "fmlp", "qformer", "ella")
+KINDS = ("none", "linear", "mlp", "fmlp", "blip2", "qformer", "ella")
 TIME_WIDTH = 1024  # of the Q-Former's timestep
 
 
@@ -26,6 +29,8 @@ def connector(config: MGTConfig, operations=nn) -> nn.Module | None:
         return Projector(_mlp([incoming, 4 * incoming, width, width], operations))
     if config.connector in ("qformer", "ella"):
         return Resampler(width, incoming, operations)
+    if config.connector == "blip2":
+        return QFormer(width, incoming, operations)
     raise EditError(f"The connector {config.connector!r} is unknown; choose one of {', '.join(KINDS)}.")
 
 
@@ -38,6 +43,8 @@ def _mlp(widths: list[int], operations) -> nn.Sequential:
 
 class Projector(nn.Module):
     """Token by token: [b, t, joint] to [b, t, width]."""
+
+    timed = False  # whether it has to be told the timestep, and so called for every step
 
     def __init__(self, projector: nn.Module):
         super().__init__()
@@ -84,8 +91,44 @@ class PerceiverBlock(nn.Module):
         return latents + self.mlp.c_proj(F.relu(self.mlp.c_fc(self.ln_ff(latents, time))).square())
 
 
+class QFormerBlock(nn.Module):
+    """Queries attend to themselves, then to the text, then an MLP; the norm comes after each (BERT's order)."""
+
+    def __init__(self, width: int, heads: int, operations=nn):
+        super().__init__()
+        self.self_attn, self.cross_attn = (nn.MultiheadAttention(width, heads, batch_first=True) for _ in range(2))
+        self.c_fc, self.c_proj = operations.Linear(width, 4 * width), operations.Linear(4 * width, width)
+        self.ln_self, self.ln_cross, self.ln_ff = (operations.LayerNorm(width) for _ in range(3))
+
+    def forward(self, queries: Tensor, x: Tensor) -> Tensor:
+        queries = self.ln_self(queries + self.self_attn(queries, queries, queries, need_weights=False)[0])
+        queries = self.ln_cross(queries + self.cross_attn(queries, x, x, need_weights=False)[0])
+        return self.ln_ff(queries + self.c_proj(F.gelu(self.c_fc(queries))))
+
+
+class QFormer(nn.Module):
+    """BLIP-2's: a few learnt queries read the text, [b, t, joint] to [b, 6, width]."""
+
+    timed = False
+
+    def __init__(self, width: int, incoming: int, operations=nn, queries: int = 6, layers: int = 2, heads: int = 8):
+        super().__init__()
+        self.queries = nn.Parameter(torch.randn(queries, width) * width**-0.5)
+        self.proj_in = operations.Linear(incoming, width)
+        self.blocks = nn.ModuleList(QFormerBlock(width, heads, operations) for _ in range(layers))
+
+    def forward(self, x: Tensor, timestep: Tensor | None = None) -> Tensor:
+        x = self.proj_in(x)
+        queries = self.queries.to(x)[None].expand(len(x), -1, -1)
+        for block in self.blocks:
+            queries = block(queries, x)
+        return queries
+
+
 class Resampler(nn.Module):
     """Learnt latents read the text, told the timestep: [b, t, joint] to [b, 256, width]. Once for every step."""
+
+    timed = True
 
     def __init__(self, width: int, incoming: int, operations=nn, layers: int = 3, heads: int = 8):
         super().__init__()

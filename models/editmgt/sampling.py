@@ -114,30 +114,35 @@ class _Run:
             self.tokens = torch.where(mask, self.tokens, reference)
         self.share = self.new.flatten(1).float().mean(1, keepdim=True)
         shown = self.tokens if options.alias_mask and mask is not None else reference
-        self.prompt = self._prompt(text, negative, shown, micro)
+        self.given = (text, negative, shown, micro)
+        self.timed = getattr(net.connector, "timed", False)
+        self.prompt = self._prompt()
         self.table = net.embed.table(self.prompt.text.dtype, self.prompt.text.device)
         self.temperatures = schedule.temperatures(options.steps, options.temperature)
         attention = Attend(options.gamma, text=options.bias == "everything")
-        self.plan = net.plan(self.prompt, self._times(), net.grid(self.tokens), attention)
+        self.plan = net.plan(self.prompt, self._times(len(self.prompt.text)), net.grid(self.tokens), attention)
         if options.reference_every > 1 and reference is not None:
             self.plan = replace(self.plan, cache=ReferenceCache())
 
-    def _prompt(self, text: Text, negative: Text | None, shown: Tensor | None, micro: tuple) -> Prompt:
-        if not self.guided:
-            return self.net.prompt(text.states, text.pooled, shown, micro)
-        states, pooled = torch.cat([negative.states, text.states]), torch.cat([negative.pooled, text.pooled])
-        return self.net.prompt(states, pooled, None if shown is None else torch.cat([shown, shown]), micro)
+    def _prompt(self, index: int = 0) -> Prompt:
+        """What the network is told; at every step anew only where the connector wants to know the step."""
+        text, negative, shown, micro = self.given
+        states, pooled = text.states, text.pooled
+        if self.guided:
+            states, pooled = torch.cat([negative.states, states]), torch.cat([negative.pooled, pooled])
+            shown = None if shown is None else torch.cat([shown, shown])
+        time = self._times(len(states))[index] if self.timed else None
+        return self.net.prompt(states, pooled, shown, micro, time)
 
-    def _times(self) -> Tensor:
-        """What each step is told: [steps, b]."""
+    def _times(self, rows: int) -> Tensor:
+        """What each step is told: [steps, rows]."""
         steps = self.options.steps
         if self.options.time == "step":
             told = torch.arange(steps - 1, -1, -1, dtype=torch.float32)
         else:
             ratios = [1.0, *(schedule.mask_ratio(i, steps, self.options.schedule) for i in range(steps - 1))]
             told = 1000 * torch.tensor(ratios)
-        rows = len(self.prompt.text)
-        return told[:, None].expand(-1, rows).to(self.prompt.text.device)
+        return told[:, None].expand(-1, rows).to(self.tokens.device)
 
     def go(self, report) -> Result:
         held, scores = None, None
@@ -185,6 +190,8 @@ class _Run:
         """Features [b or 2b, c, h, w]: the unconditional half first, where guidance runs."""
         if self.guided and not self._guided(index):
             self._end_guidance()
+        if self.timed and index:
+            self.prompt = replace(self.prompt, text=self._prompt(index).text)
         plan = at(self.plan, index)
         if plan.cache is not None:
             plan.cache.reuse = index % self.options.reference_every != 0 and bool(plan.cache.by_block)
@@ -196,7 +203,8 @@ class _Run:
         self.guided = False
         self.prompt = self.prompt.halves()[1]
         cache = None if self.plan.cache is None else ReferenceCache()
-        plan = self.net.plan(self.prompt, self._times(), self.net.grid(self.tokens), self.plan.attention)
+        times = self._times(len(self.prompt.text))
+        plan = self.net.plan(self.prompt, times, self.net.grid(self.tokens), self.plan.attention)
         self.plan = replace(plan, cache=cache)
 
     def _rows(self, features: Tensor, index: int) -> schedule.Rows:
