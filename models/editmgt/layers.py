@@ -197,6 +197,10 @@ class Attention(nn.Module):
             (self.to_q(x), self.to_k(x), self.to_v(x)), self.norm_q, self.norm_k, table
         )
 
+    def project_reference(self, x: Tensor, table=None) -> tuple[Tensor, Tensor, Tensor]:
+        """The same of reference tokens: the same weights, unless a LoRA acts on this path alone."""
+        return self.project(x, table)
+
     def project_text(self, x: Tensor, table=None) -> tuple[Tensor, Tensor, Tensor]:
         """The same of text tokens, in a double block."""
         added = (self.add_q_proj(x), self.add_k_proj(x), self.add_v_proj(x))
@@ -257,7 +261,7 @@ class DoubleBlock(Block):
         ]
         if x.reference is not None:
             vectors.append(step.vectors.of_reference(self.norm1))
-            joined.append(self.attn.project(modulated(x.reference, *vectors[2][:2]), step.reference_rotary))
+            joined.append(self.attn.project_reference(modulated(x.reference, *vectors[2][:2]), step.reference_rotary))
         out = self.attend(*_joined(*joined), step, text, image, capture)
         rest, made = self._rest, self.attn.to_out[0]
         return Tokens(
@@ -293,7 +297,7 @@ class SingleBlock(Block):
         if x.reference is not None:
             shift, scale, reference_gate = step.vectors.of_reference(self.norm)
             reference = modulated(x.reference, shift, scale)
-            joined.append(self.attn.project(reference, step.reference_rotary))
+            joined.append(self.attn.project_reference(reference, step.reference_rotary))
         out = self.attend(*_joined(*joined), step, text, image, capture)
         if last:
             picture = x.image + gate * self._out(out[:, text : text + image], normed[:, text:])

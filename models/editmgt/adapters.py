@@ -1,0 +1,127 @@
+"""LoRA beside a transformer's weights, not in them: to be trained, or to act on the reference's path alone."""
+
+import math
+from contextlib import contextmanager
+
+from torch import Tensor, nn
+
+from ..errors import EditError
+from .transformer import EditMGT
+
+TARGETS = ("to_q", "to_k", "to_v")  # the official trainer's
+PARTS = ("all", "reference")
+
+
+class Adapter(nn.Module):
+    """scale·B·A of one linear layer; it begins as nothing."""
+
+    def __init__(self, layer: nn.Linear, rank: int):
+        super().__init__()
+        self.lora_A, self.lora_B = (
+            nn.Linear(layer.in_features, rank, bias=False), nn.Linear(rank, layer.out_features, bias=False)
+        )  # fmt: skip
+        nn.init.kaiming_uniform_(self.lora_A.weight, a=math.sqrt(5))
+        nn.init.zeros_(self.lora_B.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.lora_B(self.lora_A(x))
+
+
+class Adapters(nn.Module):
+    """A LoRA on linear layers of a transformer, whose own weights and names stay as they are.
+
+    targets: ends of the layers' names. part: "all" tokens, or the "reference" alone, as OminiControl has it and the
+    official trainer with lora_part_enable; only queries, keys and values see the reference apart. remove() takes the
+    LoRA off again. EditError for a rank that is none, and for a target that no layer has.
+    """
+
+    def __init__(self, net: EditMGT, rank: int, alpha: float, targets: tuple[str, ...] = TARGETS, part: str = "all"):
+        super().__init__()
+        if rank < 1:
+            raise EditError(f"A LoRA of rank {rank} learns nothing; use 1 or more.")
+        self.rank, self.alpha, self.part, self.active = rank, alpha, part, part == "all"
+        layers = _chosen(net, tuple(targets), part)
+        self.names = list(layers)
+        self.adapters = nn.ModuleList(Adapter(layer, rank) for layer in layers.values())
+        self._handles = [
+            layer.register_forward_hook(self._hook(i)) for i, layer in enumerate(layers.values())
+        ]  # fmt: skip
+        self._blocks = [*net.transformer_blocks, *net.single_transformer_blocks] if part == "reference" else []
+        for block in self._blocks:
+            block.attn.project_reference = self._on_reference(block.attn.project)
+
+    def _hook(self, index: int):
+        def add(layer: nn.Module, inputs: tuple[Tensor], out: Tensor) -> Tensor | None:
+            if not self.active:
+                return None
+            return out + self.alpha / self.rank * self.adapters[index](inputs[0]).to(out.dtype)
+
+        return add
+
+    def _on_reference(self, project):
+        def projected(x: Tensor, table=None):
+            with self._acting():
+                return project(x, table)
+
+        return projected
+
+    @contextmanager
+    def _acting(self):
+        self.active = True
+        try:
+            yield
+        finally:
+            self.active = False
+
+    def remove(self) -> None:
+        """Takes the LoRA off the transformer."""
+        for handle in self._handles:
+            handle.remove()
+        for block in self._blocks:
+            del block.attn.project_reference
+
+    def state(self) -> dict[str, Tensor]:
+        """The weights by the names of the layers: `<layer>.lora_A.weight` [rank, in] and `.lora_B.weight`."""
+        return named(self.names, self.state_dict())
+
+
+def named(names: list[str], state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict of `Adapters` with its layers' names for their numbers."""
+    out = {}
+    for key, value in state.items():
+        _, number, rest = key.split(".", 2)
+        out[f"{names[int(number)]}.{rest}"] = value
+    return out
+
+
+def merged(state: dict[str, Tensor], lora: dict[str, Tensor], scale: float) -> dict[str, Tensor]:
+    """A transformer's state dict with a LoRA of `Adapters.state`'s names added to it, scale = alpha / rank."""
+    out = dict(state)
+    for key, down in lora.items():
+        if key.endswith(".lora_A.weight"):
+            name = key.removesuffix(".lora_A.weight")
+            change = scale * (lora[f"{name}.lora_B.weight"].float() @ down.float())
+            out[f"{name}.weight"] = (state[f"{name}.weight"].float() + change).to(state[f"{name}.weight"].dtype)
+    return out
+
+
+def _chosen(net: EditMGT, targets: tuple[str, ...], part: str) -> dict[str, nn.Module]:
+    """Linear layers by name whose name is or ends in a target."""
+    if part not in PARTS:
+        raise EditError(f"A LoRA acts on {' or '.join(PARTS)}, not on {part!r}.")
+    if part == "reference" and not set(targets) <= set(TARGETS):
+        raise EditError(f"On the reference's path alone a LoRA has the targets {', '.join(TARGETS)}; leave out others.")
+    layers = {n: m for n, m in net.named_modules() if hasattr(m, "in_features") and _in_blocks(n)}
+    lost = [t for t in targets if not any(_ends(name, t) for name in layers)]
+    if lost or not targets:
+        ends = sorted({name.split(".", 2)[2] for name in layers})
+        raise EditError(f"No layer is called {', '.join(lost) or 'nothing'}; layers are {', '.join(ends)}.")
+    return {name: layer for name, layer in layers.items() if any(_ends(name, t) for t in targets)}
+
+
+def _in_blocks(name: str) -> bool:
+    return name.startswith(("transformer_blocks.", "single_transformer_blocks."))
+
+
+def _ends(name: str, target: str) -> bool:
+    return name == target or name.endswith(f".{target}")
