@@ -7,6 +7,7 @@ one would have done. With `decay` it does so only when both have the same `steps
 import json
 import math
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,7 @@ class Options:
     minutes: float = 10.0
     steps: int | None = None  # stop at this optimiser step whatever the clock says
     batch: int = 16
+    accumulate: int = 1  # batches whose gradients are averaged before a step
     size: int = 128
     lr: float = 5e-4
     warmup: int = 100
@@ -212,25 +214,37 @@ class _Run:
     def _train_step(self, used: float) -> dict[str, float]:
         o, out = self.options, {}
         factor = learning_rate(self.step, used, o)
-        batch = tuple(
-            t.to(self.accelerator.device) for t in self.stage.batch(self._seeded(), o.batch, o.size)
-        )
+        rng, device = self._seeded(), self.accelerator.device
+        batches = [
+            tuple(t.to(device) for t in self.stage.batch(rng, o.batch, o.size)) for _ in range(o.accumulate)
+        ]
         for role, (scale, every) in self.stage.roles.items():
             if self.step % every:
                 continue
             optimizer = self.optimizers[role]
             for group in optimizer.param_groups:
                 group["lr"] = o.lr * scale * factor
-            losses = self.wrapped(role, *batch)
             optimizer.zero_grad(set_to_none=True)
-            self.accelerator.backward(losses["loss"])
+            losses = self._gradients(role, batches)
             norm = self.accelerator.clip_grad_norm_(self.stage.role_parameters(role), o.clip)
             if math.isfinite(float(norm)):
                 optimizer.step()
             prefix = "" if role == "main" else f"{role}_"
-            out.update({prefix + k: float(v.detach()) for k, v in losses.items()})
+            out.update({prefix + k: v for k, v in losses.items()})
         self.ema.update()
         self.step += 1
+        return out
+
+    def _gradients(self, role: str, batches: list[tuple[Tensor, ...]]) -> dict[str, float]:
+        """Gathers the mean gradient of a step's batches; only the last one is exchanged between processes."""
+        out: dict[str, float] = {}
+        for index, batch in enumerate(batches):
+            last = index == len(batches) - 1
+            with nullcontext() if last else self.accelerator.no_sync(self.wrapped):
+                losses = self.wrapped(role, *batch)
+                self.accelerator.backward(losses["loss"] / len(batches))
+            for name, value in losses.items():
+                out[name] = out.get(name, 0.0) + float(value.detach()) / len(batches)
         return out
 
     def _validate(self) -> None:
