@@ -1,4 +1,4 @@
-"""`python . train STAGE …` trains one stage of BlazeEdit, resuming where it stopped; `train swiftedit …` SwiftEdit."""
+"""`python . train STAGE …` trains a stage of BlazeEdit, going on where it stopped; `train swiftedit …`, `editmgt …`."""
 
 import argparse
 import os
@@ -27,7 +27,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=f"stages, in order:\n{lines}\n\nexample:\n"
         "  python . train autoencoder --photos ~/photos --minutes 30\n"
         "  python . train export --out models/editkit/mine\n\n"
-        "SwiftEdit has its own words and options: python . train swiftedit --help",
+        "SwiftEdit and EditMGT have their own words: python . train swiftedit --help, editmgt --help",
     )  # fmt: skip
     p.add_argument("stage", choices=STAGES, metavar="STAGE", help=", ".join(STAGES))
     p.add_argument("--config", default="blazeedit-small", help="blazeedit-small (default) or blazeedit-195m")
@@ -63,6 +63,10 @@ def main(argv: list[str]) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when torch is imported
     if argv[:1] == ["swiftedit"]:
         from .swiftedit import cli
+
+        return cli.main(argv[1:])
+    if argv[:1] == ["editmgt"]:
+        from .editmgt import cli
 
         return cli.main(argv[1:])
 
