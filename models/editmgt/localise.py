@@ -183,7 +183,7 @@ def colours(maps: Tensor) -> Tensor:
     """Values 0..1 [b, h, w] as colours [b, 3, h, w]: dark violet, red, orange, pale yellow.
 
     A path through OKLab (Ottosson, 2020), where equal steps look equally large: lightness rises evenly from 0.2 to
-    0.95, so the order survives in greyscale print and for colour-blind eyes, while the hue turns from 285 to 470 degrees.
+    0.95, so the order survives in greyscale print and for colour-blind eyes; the hue turns from 285 to 470 degrees.
     """
     value = maps.clamp(0, 1)
     lightness, hue = 0.2 + 0.75 * value, torch.deg2rad(285 + 185 * value)
