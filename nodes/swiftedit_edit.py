@@ -97,7 +97,7 @@ class SwiftEdit:
         again = again[: len(rgb)]
         edited, reconstruction = scene.decoded(vae, made), scene.decoded(vae, again)
         original, alpha, edited = repeated(rgb, alpha, edited.to(rgb))
-        soft = masks.feather(masks.fit(changed, *rgb.shape[-2:], batch=len(edited)), feather)
+        soft = masks.feather(masks.fit(changed.to(rgb.device), *rgb.shape[-2:], batch=len(edited)), feather)
         if composite:
             edited = region.composite(original, edited, soft)
         return packed(edited, alpha), packed(reconstruction), packed_mask(soft)
@@ -107,9 +107,9 @@ def _masks(scene, noises, mask, clamp, threshold, grow):
     """(M at the latent's size, the mask at the picture's size), the user's or the self-guided one; grown alike."""
     if mask is None:
         cells = guided.self_guided(noises.source, noises.edit, clamp, threshold)
-        mask = scene.mask_out(cells).cpu()
         if not grow:
-            return cells, scene.mask_out(cells, smooth=True).cpu()
+            return cells, scene.mask_out(cells, smooth=True)
+        mask = scene.mask_out(cells)
     mask = masks.grow(masks.fit(mask, *scene.fitted.original), grow)
     return rescaling.latent_mask(scene.fitted.mask_in(mask), scene.fitted.cells), mask
 
@@ -147,7 +147,8 @@ class SwiftEditDeliver:
             )
         original, alpha, made = repeated(rgb, alpha, fit.restored(made).to(rgb))
         if mask is not None:
-            soft = masks.feather(masks.fit(masks.checked(mask), *fit.original, batch=len(made)), feather)
+            mask = masks.checked(mask).to(rgb.device)
+            soft = masks.feather(masks.fit(mask, *fit.original, batch=len(made)), feather)
             made = region.composite(original, made, soft)
         return (packed(made, alpha),)
 

@@ -97,7 +97,7 @@ def guider(model, source, edit, result: str = RESULTS[0]):
 
 
 def one_call(model, latent: Tensor, sigma: Tensor, source, edit) -> tuple[Tensor | None, Tensor | None]:
-    """What a MODEL predicts for a latent at a sigma: the clean latents of (edit, source), on the latent's device.
+    """What a MODEL predicts for a latent at a sigma: the clean latents of (edit, source), float32 beside the latent.
 
     latent: [b, 4, h, w] in the VAE's scale, taken as x at that sigma. A row whose CONDITIONING is None gives None.
     """
@@ -106,5 +106,5 @@ def one_call(model, latent: Tensor, sigma: Tensor, source, edit) -> tuple[Tensor
     made = guide.sample(torch.zeros_like(latent), latent, _classes()[1](), sigmas, disable_pbar=True, seed=0)
     other = None
     if source is not None:
-        other = model.model.process_latent_out(guide.source.to(torch.float32)).to(made)
-    return (made if edit is not None else None), other
+        other = model.model.process_latent_out(guide.source.to(torch.float32)).to(latent.device)
+    return (made.to(latent.device) if edit is not None else None), other
