@@ -26,14 +26,12 @@ PLANNED = {
     "editmgt_transformer": "t2i edit_g1 edit_g1.1 edit_g0.5 flat_edit_g1.1",
     "editmgt_scheduler": "cosine12 linear6_scalarT usermask8 stall10 hold64 hold32",
     "editmgt_smoothing": "rescale gaussian adaptive bilateral",
-    "editmgt_vq": "vq",
-    "editmgt_gemma2": "softcap",
     "editmgt_pipeline": "plain hold usermask",
     "kontext": "t2i single single_diffsize multi_index multi_offset multi_uxo schedule_bfl schedule_diffusers "
                "eq12 loop4 loop4_single",
 }  # fmt: skip  # what the recorded numbers will cover, system by system
 # modules of this package that register cases, imported when parity runs
-MODULES: tuple[str, ...] = ("parity_aram",)
+MODULES: tuple[str, ...] = ("parity_aram", "parity_editmgt_text")
 
 
 @dataclass(frozen=True)
