@@ -60,7 +60,7 @@ def gemma_ids(tokenizer, texts: list[str], length: int = TEXT_TOKENS) -> Tensor:
     """Ids [b, length]: pads, the begin token, the text; a longer text loses its end."""
     rows = []
     for text in texts:
-        ids = _tokens(tokenizer, text, length)[0]
+        ids = _tokens(tokenizer, text, length)
         rows.append([tokenizer.pad_token_id] * (length - len(ids)) + ids)
     return torch.tensor(rows)
 
@@ -73,9 +73,9 @@ def keyword_rows(
     keyword: a word or a phrase, whole and in any case. occurrence: 1 for its first, 2 for its second, …, 0 for all.
     EditError where the keyword is empty, not in the instruction, not as often, or cut off with the instruction's end.
     """
-    ids, spans = _tokens(tokenizer, instruction, length)
     chosen = _chosen(occurrences(instruction, keyword), keyword, instruction, occurrence)
-    first = length - len(ids)
+    ids = _tokens(tokenizer, instruction, length)
+    spans, first = _spans(tokenizer, instruction, ids), length - len(ids)
     rows = [first + i for i, span in enumerate(spans) if any(_overlap(span, where) for where in chosen)]
     if not rows:
         raise EditError(
@@ -118,19 +118,22 @@ def _overlap(one: Span, two: Span) -> bool:
     return max(one[0], two[0]) < min(one[1], two[1])
 
 
-def _tokens(tokenizer, text: str, length: int) -> tuple[list[int], list[Span]]:
-    """Ids with the begin token, at most `length`, and the characters of the text that each stands for."""
-    options = {"truncation": True, "max_length": length, "padding": False}
-    if tokenizer.is_fast:
-        made = tokenizer(text, return_offsets_mapping=True, **options)
-        ids, spans = list(made["input_ids"]), [tuple(span) for span in made["offset_mapping"]]
-    else:
-        ids = list(tokenizer(text, **options)["input_ids"])
-        spans = _walked(tokenizer, ids, text)
+def _tokens(tokenizer, text: str, length: int) -> list[int]:
+    """Ids with the begin token, at most `length`."""
+    ids = list(tokenizer(text, truncation=True, max_length=length, padding=False)["input_ids"])
     begin = tokenizer.bos_token_id
-    if begin is not None and ids[:1] != [begin]:
-        ids, spans = [begin, *ids], [(0, 0), *spans]
-    return ids[:length], spans[:length]
+    return (ids if begin is None or ids[:1] == [begin] else [begin, *ids])[:length]
+
+
+def _spans(tokenizer, text: str, ids: list[int]) -> list[Span]:
+    """The characters of the text that each id stands for; none for what the tokenizer adds."""
+    if not tokenizer.is_fast:
+        return _walked(tokenizer, ids, text)
+    made = tokenizer(text, return_offsets_mapping=True)
+    spans, own = [tuple(span) for span in made["offset_mapping"]], list(made["input_ids"])
+    if own[:1] != ids[:1]:  # the begin token is ours
+        spans.insert(0, (0, 0))
+    return spans[: len(ids)]
 
 
 def _walked(tokenizer, ids: list[int], text: str) -> list[Span]:

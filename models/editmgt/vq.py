@@ -53,7 +53,7 @@ class VQ(nn.Module):
 
     def encode(self, image: Tensor) -> Tensor:
         """The ids of a picture [b, 3, h, w]; always in float32, as less would choose other codes."""
-        return self._nearest(self.latents(image), "use_mm_for_euclid_dist_if_necessary")
+        return self._nearest(self.latents(image))
 
     def vectors(self, ids: Tensor) -> Tensor:
         """The codes [b, c, h, w] of ids [b, h, w]. An id that is no code ([MASK]) counts as 0."""
@@ -67,8 +67,14 @@ class VQ(nn.Module):
                 f"The latent has the shape {list(vectors.shape)}, and EditMGT's have {self.codebook.shape[1]} "
                 "channels; encode the picture with EditMGT's own VAE."
             )
-        # distances by differences: a code is then at distance 0 from itself, to the last bit
-        return self._nearest(vectors, "donot_use_mm_for_euclid_dist")
+        ids = self._nearest(vectors)
+        unlike = (self.vectors(ids) != vectors.to(self.codebook)).any(1)
+        if unlike.any():
+            # by differences, which is slow: the product cannot tell codes apart that are very near to each other
+            flat = vectors.permute(0, 2, 3, 1)[unlike].float()
+            distances = torch.cdist(flat, self.codebook.float(), compute_mode="donot_use_mm_for_euclid_dist")
+            ids[unlike] = distances.argmin(-1)
+        return ids
 
     def raw(self, vectors: Tensor) -> Tensor:
         """The decoder's picture of codes [b, c, h, w], not clipped: [b, 3, 16h, 16w]."""
@@ -84,11 +90,11 @@ class VQ(nn.Module):
         """The picture of ids [b, h, w] in float32, clipped to 0..1."""
         return self.picture(self.vectors(ids))
 
-    def _nearest(self, vectors: Tensor, mode: str) -> Tensor:
+    def _nearest(self, vectors: Tensor) -> Tensor:
         codes = self.codebook.float()
         flat = vectors.permute(0, 2, 3, 1).flatten(1, 2).float()
         # one picture at a time: the distances of 4096 tokens to 8192 codes are 134 MB
-        found = [torch.cdist(one, codes, compute_mode=mode).argmin(-1) for one in flat]
+        found = [torch.cdist(one, codes).argmin(-1) for one in flat]
         return torch.stack(found).unflatten(1, vectors.shape[-2:])
 
     def _encode_in_float32(self) -> None:
