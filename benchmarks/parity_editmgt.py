@@ -33,15 +33,21 @@ CASES = {
 }  # fmt: skip
 
 
+def _of(name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a case, without its name; `edit_g1` is not `edit_g1.1`."""
+    longer = tuple(f"{other}." for other in CASES if other.startswith(f"{name}."))
+    mine = {k: v for k, v in tensors.items() if k.startswith(f"{name}.") and not (longer and k.startswith(longer))}
+    return {key.removeprefix(f"{name}."): value for key, value in mine.items()}
+
+
 def _holds(name: str, file: str, folder: Path) -> bool:
-    return any(key.startswith(f"{name}.") for key in read(folder / file))
+    return bool(_of(name, read(folder / file)))
 
 
 def _transformer(name: str, folder: Path) -> Iterator[Quantity]:
     flat, gamma, edits = CASES[name]
     kind, suffix = ("flat", "2") if flat else ("down", "")
-    inputs, recorded = read(folder / INPUTS), read(folder / OUTPUTS)
-    outputs = {k.removeprefix(f"{name}."): v for k, v in recorded.items() if k.startswith(f"{name}.")}
+    inputs, outputs = read(folder / INPUTS), _of(name, read(folder / OUTPUTS))
     blocks = {int(k.split(".")[1]) for k in outputs if k.endswith(".text_to_image") and "reference" not in k}
     net, seen, capture = network(folder, f"weights_{kind}.safetensors", f"config_{kind}.json"), {}, None
     if blocks:
@@ -86,7 +92,7 @@ FIXTURE, THRESHOLD = "fixture.safetensors", 0.35
 
 
 def _sequence(name: str, folder: Path) -> Iterator[Quantity]:
-    tensors = {k.removeprefix(f"{name}."): v for k, v in read(folder / FIXTURE).items() if k.startswith(f"{name}.")}
+    tensors = _of(name, read(folder / FIXTURE))
     kind, temperature = SEQUENCES[name]
     number = list(SEQUENCES).index(name)
     steps = len({key.split(".")[0] for key in tensors if key.split(".")[0].isdecimal()})
@@ -155,7 +161,7 @@ EDITS = {
 
 def _pipeline(name: str, folder: Path) -> Iterator[Quantity]:
     tensors = read(folder / IO)
-    recorded = {k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(f"{name}.")}
+    recorded = _of(name, tensors)
     net = network(folder, "transformer.safetensors", "config.json")
     mask = _token_mask(recorded["mask"]) if name == "usermask" else None
     told: list[sampling.Report] = []

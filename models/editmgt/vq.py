@@ -58,7 +58,8 @@ class VQ(nn.Module):
     def vectors(self, ids: Tensor) -> Tensor:
         """The codes [b, c, h, w] of ids [b, h, w]. An id that is no code ([MASK]) counts as 0."""
         known = (ids >= 0) & (ids < len(self.codebook))
-        return self.codebook[torch.where(known, ids, 0)].permute(0, 3, 1, 2)
+        # in the usual layout: convolutions of the other one round differently, which 16 layers make visible
+        return self.codebook[torch.where(known, ids, 0)].permute(0, 3, 1, 2).contiguous()
 
     def ids(self, vectors: Tensor) -> Tensor:
         """The ids [b, h, w] of codes [b, c, h, w], exactly. EditError for another number of channels."""
