@@ -144,4 +144,5 @@ def hold_where(scores: Tensor, threshold: float, size: tuple[int, int]) -> Tenso
     """Positions to hold [b, n]: where localisation scores [b, h, w] in 0..1, at the tokens' grid, are below λ."""
     if tuple(scores.shape[-2:]) != tuple(size):
         scores = F.interpolate(scores[:, None], size, mode="bicubic", align_corners=False)[:, 0]
+        scores = scores.clamp(0, 1)  # the interpolation overshoots, and λ above 1 is to hold everything
     return (scores < threshold).flatten(1)
