@@ -53,6 +53,16 @@ class Settings:
     masking_schedule: str = "cosine"
 
 
+def folders(root: Path) -> list[Path]:
+    """The folders in `root` that hold a release or a part of one, by the names that no other model's folder has."""
+    found = {
+        root / path.relative_to(root).parts[0]
+        for name in ("editmgt", "llm_encoder", "vqvae")
+        for path in root.glob(f"*/**/{name}/config.json")
+    }
+    return sorted(found)
+
+
 def find(folder: Path | str) -> Parts:
     """The parts of a folder, or of the one folder in it that is EditMGT's.
 

@@ -99,13 +99,8 @@ def release_folder(name: str) -> Path:
 
 
 def editmgt_folders() -> dict[str, Path]:
-    """Name -> folder of everything below the `editkit` folders that looks like EditMGT's or Meissonic's release."""
-    found: dict[str, Path] = {}
-    for root in roots():
-        for part in sorted(root.glob("*/**/vqvae/config.json")) if root.is_dir() else []:
-            top = part.relative_to(root).parts[0]
-            found.setdefault(top, root / top)
-    return dict(sorted(found.items()))
+    """Name -> folder of everything below the `editkit` folders that holds EditMGT's or Meissonic's release in part."""
+    return dict(sorted((folder.name, folder) for root in reversed(roots()) for folder in editmgt.folders(root)))
 
 
 def editmgt_folder(name: str) -> Path:
