@@ -11,6 +11,7 @@ from torch import Tensor
 from ..models.editmgt import checkpoint, config, files, localise, sampling, schedule
 from ..models.editmgt.attention import Attend
 from ..models.editmgt.layers import Capture
+from ..models.editmgt.options import Options, Text
 from ..models.editmgt.transformer import EditMGT
 from .parity import Quantity, case, compared, read
 
@@ -167,8 +168,8 @@ def _pipeline(name: str, folder: Path) -> Iterator[Quantity]:
     told: list[sampling.Report] = []
     with torch.inference_mode():
         result = sampling.run(
-            net, *(sampling.Text(tensors[f"{p}enc"], tensors[f"{p}pooled"]) for p in ("", "neg_")), (64, 64),
-             sampling.Options(steps=4, guidance=6.0, exact_draws=True, **EDITS[name]),
+            net, *(Text(tensors[f"{p}enc"], tensors[f"{p}pooled"]) for p in ("", "neg_")), (64, 64),
+             Options(steps=4, guidance=6.0, exact_draws=True, **EDITS[name]),
             reference=tensors["ref_tokens"], mask=mask, generator=torch.Generator().manual_seed(99),
             localise=lambda maps, size: localise.localisation(localise.consolidated(maps), size), report=told.append,
         )  # fmt: skip

@@ -7,7 +7,7 @@ import torch
 
 from ..models import masks, region
 from ..models.editmgt import localise as localisation
-from ..models.editmgt import sampling
+from ..models.editmgt.options import BIASES, TIMES, Options
 from ..models.editmgt.picture import fit
 from ..models.editmgt.schedule import HOLDS, SCHEDULES
 from ..models.errors import EditError
@@ -28,21 +28,21 @@ OPTIONS = {
                       "tooltip": "How strongly the instruction counts against the negative; 1 leaves the latter out."}),
     "gamma": ("FLOAT", {"default": 1.1, "min": 0.0, "max": 4.0, "step": 0.05,
                         "tooltip": "The reference's strength: 1 as trained, more holds on to the picture."}),
-    "bias": ([*sampling.BIASES], {
+    "bias": ([*BIASES], {
         "tooltip": "What gamma joins: the reference and all else (released weights), or the picture (Eq. 2)."}),
     "schedule": (["model", *SCHEDULES], {"tooltip": "How fast tokens settle. model: as its folder says."}),
     "temperature": ("FLOAT", {"default": 2.0, "min": 0.0, "max": 10.0, "step": 0.1,
                               "tooltip": "Chance in what settles first, at the first step."}),
     "final_temperature": ("FLOAT", {"default": 0.0, "min": 0.0, "max": 10.0, "step": 0.1,
                                     "tooltip": "The same at the last step."}),
-    "time": ([*sampling.TIMES], {
+    "time": ([*TIMES], {
         "tooltip": "What the network is told: the step's number (released), or the masked share (as in training)."}),
 }  # fmt: skip
 
 
-def chosen(steps, cfg, gamma, bias, schedule, temperature, final_temperature, time, model) -> sampling.Options:
+def chosen(steps, cfg, gamma, bias, schedule, temperature, final_temperature, time, model) -> Options:
     """The run's options from the widgets."""
-    return sampling.Options(
+    return Options(
         steps=steps, guidance=cfg, gamma=gamma, bias=bias, time=time, temperature=(temperature, final_temperature),
         schedule=model.schedule if schedule == "model" else schedule,
     )  # fmt: skip
@@ -130,7 +130,7 @@ class EditMGTRegionHold:
             "required": {
                 "threshold": ("FLOAT", {"default": 0.0, "min": 0.0, "max": 1.01, "step": 0.01, "tooltip":
                                         "λ: tokens whose attention (0 to 1) is below it are kept; 0 keeps none."}),
-                "mode": ([*HOLDS], {"tooltip": "official: what is kept may still change later. strict: it never does."}),
+                "mode": ([*HOLDS], {"tooltip": "official: what is kept may change later. strict: it never does."}),
                 "mask_threshold": ("FLOAT", {"default": 0.5, "min": 0.01, "max": 1.0, "step": 0.01, "tooltip":
                                              "From which share of white a token of the mask is edited."}),
             },

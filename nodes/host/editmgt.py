@@ -2,15 +2,13 @@
 
 from dataclasses import dataclass, field
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from ...models.editmgt import checkpoint, prompts
 from ...models.editmgt.config import TEXT_TOKENS
-from ...models.editmgt.sampling import Text
-from ...models.editmgt.transformer import EditMGT
-from ...models.editmgt.vq import VQ
+from ...models.editmgt.options import Text
 from ...models.errors import EditError
 from .devices import (
     Managed,
@@ -23,6 +21,11 @@ from .devices import (
 )
 from .folders import editmgt_folder
 
+if TYPE_CHECKING:
+    from ...models.editmgt.checkpoint import Parts
+    from ...models.editmgt.transformer import EditMGT
+    from ...models.editmgt.vq import VQ
+
 TOKENS = "editmgt_tokens"  # the ids, beside a LATENT's codebook vectors
 ATTENTION = "editmgt_attention"  # what a run read of it: [steps, b, n], and its grid
 DTYPES = {"default": None, "fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -31,7 +34,7 @@ DTYPES = {"default": None, "fp32": torch.float32, "fp16": torch.float16, "bf16":
 class Model(nn.Module):
     """What ComfyUI asks of a model: its network, latent format, type and memory."""
 
-    def __init__(self, network: EditMGT, codebook: Tensor, schedule: str):
+    def __init__(self, network: "EditMGT", codebook: Tensor, schedule: str):
         super().__init__()
         self.diffusion_model, self.schedule = network, schedule
         self.register_buffer("codebook", codebook.float(), persistent=False)
@@ -79,6 +82,8 @@ def _latent_format(channels: int):
 
 def load(folder: str, dtype: str = "default"):
     """(MODEL, CLIP, VAE) of an EditMGT or Meissonic folder. EditError for a missing, incomplete or damaged one."""
+    from ...models.editmgt import checkpoint  # the networks' code, only when one is loaded
+
     parts = checkpoint.find(editmgt_folder(folder))
     settings = checkpoint.settings(parts)
     vq = checkpoint.load_vq(parts)
@@ -126,7 +131,9 @@ class Clip:
     _known: dict = field(default_factory=dict)
 
     @classmethod
-    def load(cls, parts: checkpoint.Parts, dtype: torch.dtype) -> "Clip":
+    def load(cls, parts: "Parts", dtype: torch.dtype) -> "Clip":
+        from ...models.editmgt import checkpoint, prompts
+
         dtype = torch.float32 if dtype == torch.float16 else dtype  # fp16 is too small for Gemma
         gemma = tokenizer = None
         if parts.llm_encoder is not None:
@@ -149,6 +156,8 @@ class Clip:
 
     @torch.no_grad()
     def _encode(self, text: str) -> Text:
+        from ...models.editmgt import prompts
+
         device = load_device()
         encoded = self.clip.ready()(prompts.clip_ids(self.clip_tokenizer, [text]).to(device), self.dtype)
         states = encoded.states
@@ -161,6 +170,8 @@ class Clip:
         """The rows of the text axis that a keyword of the instruction has. EditError where it is not in it."""
         if self.gemma_tokenizer is None:
             raise EditError("Keywords need Gemma's tokenizer, which base Meissonic does not have.")
+        from ...models.editmgt import prompts
+
         return prompts.keyword_rows(self.gemma_tokenizer, instruction, keyword, occurrence)
 
     # what ComfyUI's own Clip Text Encode calls
@@ -190,7 +201,7 @@ class Vae:
         self.latent_channels = vq.module.codebook.shape[1]
 
     @property
-    def first_stage_model(self) -> VQ:
+    def first_stage_model(self) -> "VQ":
         return self.vq.module
 
     @torch.no_grad()

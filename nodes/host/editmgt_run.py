@@ -2,16 +2,19 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from ...models.editmgt import localise as localisation
-from ...models.editmgt import sampling
-from ...models.editmgt.sampling import Options, Result, Text
+from ...models.editmgt.options import Options, Text
 from ...models.errors import EditError
 from . import editmgt
 from .devices import load_device
+
+if TYPE_CHECKING:
+    from ...models.editmgt.sampling import Report, Result
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,10 @@ def run(
     model: editmgt.Model, text: Text, negative: Text | None, size: tuple[int, int], options: Options, *, seed: int,
     reference: Tensor | None = None, mask: Tensor | None = None, reading: Reading | None = None,
     micro: tuple = (1024, 1024, 0, 0, 6), report: Callable | None = None,
-) -> tuple[Result, Tensor | None]:  # fmt: skip
+) -> "tuple[Result, Tensor | None]":  # fmt: skip
     """`sampling.run` on the computing device in the model's precision; (result, attention [steps, b, n] or None)."""
+    from ...models.editmgt import sampling  # the network's code, only for a run
+
     device, net = load_device(), model.diffusion_model
     dtype = _compute_dtype(model)
     gatherer: list[localisation.Localiser] = []
@@ -127,7 +132,7 @@ class Guider:
         reading = (self.holding.reading or Reading()) if self.holding.threshold > 0 else None
         options = replace(self.options, steps=steps, threshold=self.holding.threshold, hold=self.holding.mode)
 
-        def report(told: sampling.Report):
+        def report(told: "Report"):
             _stop_if_cancelled()
             if callback is not None:
                 callback(told.index, model.vectors(told.clean.cpu()), None, steps)
