@@ -52,11 +52,12 @@ MODEL, CLIP, VAE = node("LoadEditMGT", release="editmgt", weight_dtype="default"
 
 def holding(case, mask=None):
     """EditMGT Region Hold as the case has it, or None."""
+    mask = PICTURES["mask"] if mask is None and case["share"] != 0.5 else mask
     if mask is None and not case["threshold"]:
         return None
     reading = node("EditMGTLocalise", **case["reading"])[0] if case["reading"] else None
-    return node("EditMGTRegionHold", threshold=case["threshold"], mode=case["mode"], mask_threshold=0.5, mask=mask,
-                localise=reading)[0]  # fmt: skip
+    return node("EditMGTRegionHold", threshold=case["threshold"], mode=case["mode"], mask_threshold=case["share"],
+                mask=mask, localise=reading)[0]  # fmt: skip
 
 
 def sample(case, model=MODEL, clip=CLIP, vae=VAE):
@@ -71,7 +72,9 @@ def picture_latent(case, vae=VAE):
     if not case["image"]:
         return nodes.EmptyLatentImage().generate(32, 32)[0]  # 8 pixels a place, where EditMGT's have 16
     encoded = nodes.VAEEncode().encode(vae, PICTURES[case["image"]])[0]
-    return nodes.SetLatentNoiseMask().set_mask(encoded, PICTURES[case["mask"]])[0] if case["mask"] else encoded
+    if not case["mask"] or case["share"] != 0.5:  # its mask is in the hold
+        return encoded
+    return nodes.SetLatentNoiseMask().set_mask(encoded, PICTURES[case["mask"]])[0]
 
 
 def guided(case, latent=None, model=MODEL, clip=CLIP, vae=VAE, sampler="euler", **changes):
@@ -287,7 +290,8 @@ def vae():
 def unloaded():
     """After ComfyUI has taken all off the device: what was held, what is left, and whether tokens are the same."""
     out, device = {}, management.get_torch_device()
-    ways = {"unload_all_models": management.unload_all_models, "free_memory": lambda: management.free_memory(1e30, device)}
+    ways = {"unload_all_models": management.unload_all_models,
+            "free_memory": lambda: management.free_memory(1e30, device)}  # fmt: skip
     for name, free in ways.items():
         CLIP._known.clear()
         guided(CASES["edit"])
