@@ -339,7 +339,7 @@ class EditMGTGuider:
                 "negative": ("CONDITIONING", {"tooltip": "What the picture should not be; left open: no guidance."}),
                 "reference": ("LATENT", {"tooltip": "The picture to edit, by EditMGT's VAE. Open: the latent that is "
                                          "sampled, if it holds a picture."}),
-                "hold": (HOLD, {"tooltip": "λ; a mask comes from Set Latent Noise Mask."}),
+                "hold": (HOLD, {"tooltip": "λ and a mask; Set Latent Noise Mask's keeps as well."}),
             },
         }  # fmt: skip
 
@@ -351,7 +351,7 @@ class EditMGTGuider:
         text, without = (
             editmgt_run.from_conditioning(c, n) for c, n in ((positive, "positive"), (negative, "negative"))
         )
-        guider = editmgt_run.Guider(model, text, without, options, reference, hold, None)
+        guider = editmgt_run.Guider(model, text, without, options, reference, hold)
         return guider, torch.linspace(1.0, 0.0, options.steps + 1)
 
 

@@ -205,10 +205,12 @@ class Vae:
         return self.vq.module
 
     @torch.no_grad()
-    def encode(self, pixels: Tensor) -> Tensor:
-        """Sides are cut to whole tokens, as ComfyUI's VAEs do."""
-        height, width = (side // 16 * 16 for side in pixels.shape[1:3])
-        vq, image = self.vq.ready(), pixels[:, :height, :width, :3].movedim(-1, 1)
+    def encode(self, pixels: Tensor, *_, **__) -> Tensor:
+        """Sides are cut to whole tokens in the middle, as ComfyUI's VAEs do."""
+        for axis in (1, 2):
+            side = pixels.shape[axis]
+            pixels = pixels.narrow(axis, side % 16 // 2, side // 16 * 16)
+        vq, image = self.vq.ready(), pixels[..., :3].movedim(-1, 1)
         ids = [vq.encode(one[None].to(load_device())) for one in image]
         return torch.cat([vq.vectors(one) for one in ids]).to(intermediate_device())
 
@@ -224,6 +226,7 @@ class Vae:
         pictures = [vq.picture(one[None].to(load_device())) for one in samples]
         return torch.cat(pictures).movedim(1, -1).to(intermediate_device())
 
+    # tiles would not see their surroundings, and choose other codes
     encode_tiled = encode
     decode_tiled = decode
 

@@ -106,14 +106,20 @@ def from_conditioning(conditioning, name: str) -> Text | None:
 class Guider:
     """A GUIDER for ComfyUI's SamplerCustomAdvanced: steps are the sigmas' number less one, the seed is the noise's.
 
-    The latent gives the size, and with a denoise mask the picture of which the rest is kept. Sampler and sigmas' values
-    count for nothing: tokens have no noise level.
+    The latent gives the size, and unless it is empty the picture; a denoise mask, one of the hold, or both say what of
+    it is new. Sampler and sigmas' values count for nothing: tokens have no noise level.
     """
 
     def __init__(self, model, text: Text, negative: Text | None, options: Options, reference: dict | None,
-                 holding: Holding | None, rows: Tensor | None):  # fmt: skip
+                 holding: Holding | None):  # fmt: skip
         self.model_patcher, self.text, self.negative = model, text, negative
-        self.options, self.reference, self.holding, self.rows = options, reference, holding or Holding(), rows
+        self.options, self.reference, self.holding = options, reference, holding or Holding()
+        keyword = self.holding.reading.keyword if self.holding.reading and self.holding.threshold > 0 else ""
+        if keyword:
+            raise EditError(
+                f"The keyword {keyword!r} needs EditMGT's CLIP, which the guider does not have; use EditMGT Sample, or "
+                "leave the keyword empty."
+            )
 
     def sample(
         self, noise, latent_image, sampler, sigmas, denoise_mask=None, callback=None, disable_pbar=False, seed=None
@@ -123,40 +129,44 @@ class Guider:
         steps, size, batch = len(sigmas) - 1, tuple(latent_image.shape[-2:]), len(latent_image)
         if steps < 1:
             return latent_image
-        reference = self._reference(model, latent_image, denoise_mask)
-        mask = None if denoise_mask is None else _token_mask(denoise_mask, batch, size)
-        reading = self.holding.reading
+        reading = (self.holding.reading or Reading()) if self.holding.threshold > 0 else None
         options = replace(self.options, steps=steps, threshold=self.holding.threshold, hold=self.holding.mode)
-        if self.holding.threshold > 0 and reading is None:
-            reading = Reading()
-        options = with_reading(options, model, reading, self.rows)
-        side = editmgt.side_of(model)
 
         def report(told: "Report"):
             _stop_if_cancelled()
             if callback is not None:
                 callback(told.index, model.vectors(told.clean.cpu()), None, steps)
 
+        height, width = (16 * side for side in size)
         result, _ = run(
             model, repeated(self.text, batch, "instructions"), repeated(self.negative, batch, "negatives"), size,
-            options, seed=seed or 0, reference=reference, mask=mask, reading=reading, micro=(side, side, 0, 0, 6),
-            report=report,
+            with_reading(options, model, reading, None), seed=seed or 0, reading=reading, report=report,
+            reference=self._reference(model, latent_image), mask=self._new_tokens(denoise_mask, batch, size),
+            micro=(width, height, 0, 0, 6),
         )  # fmt: skip
         return model.vectors(result.tokens.cpu())
 
-    def _reference(self, model, latent_image, denoise_mask) -> Tensor | None:
+    def _reference(self, model, latent_image) -> Tensor | None:
         if self.reference is not None:
             found = editmgt.tokens_of(model, self.reference)
             return found.expand(len(latent_image), -1, -1) if len(found) == 1 else found
-        if denoise_mask is not None or bool(latent_image.any()):
+        if bool(latent_image.any()):
             return editmgt.tokens_of(model, {"samples": latent_image})
         return None
 
+    def _new_tokens(self, denoise_mask: Tensor | None, batch: int, size: tuple[int, int]) -> Tensor | None:
+        """Where tokens are to be new: in all masks that there are, as what any of them keeps is kept."""
+        new = None if denoise_mask is None else _token_mask(denoise_mask, batch, size, 0.5)
+        if self.holding.mask is None:
+            return new
+        own = _token_mask(self.holding.mask, batch, size, self.holding.mask_threshold)
+        return own if new is None else new.to(own.device) & own
 
-def _token_mask(mask: Tensor, batch: int, size: tuple[int, int]) -> Tensor:
-    """ComfyUI's denoise mask at the tokens: True where at least half of a token is to be new."""
+
+def _token_mask(mask: Tensor, batch: int, size: tuple[int, int], threshold: float) -> Tensor:
+    """A mask at the tokens: True where its mean is at least `threshold`. One serves a whole batch."""
     mask = mask.reshape(-1, 1, *mask.shape[-2:]).float()
-    small = torch.nn.functional.interpolate(mask, size, mode="area")[:, 0] >= 0.5
+    small = torch.nn.functional.interpolate(mask, size, mode="area")[:, 0] >= threshold
     return small.expand(batch, -1, -1) if len(small) == 1 else small
 
 
