@@ -23,17 +23,13 @@ from ..models.errors import EditError
 
 PLANNED = {
     "moelora": "layer_*_fp32 layer_*_bf16 flux_moe flux_moe_half flux_normal_lora keys_moe keys_normal",
-    "editmgt_transformer": "t2i edit_g1 edit_g1.1 edit_g0.5 flat_edit_g1.1",
-    "editmgt_scheduler": "cosine12 linear6_scalarT usermask8 stall10 hold64 hold32",
-    "editmgt_smoothing": "rescale gaussian adaptive bilateral",
-    "editmgt_vq": "vq",
-    "editmgt_gemma2": "softcap",
-    "editmgt_pipeline": "plain hold usermask",
     "kontext": "t2i single single_diffsize multi_index multi_offset multi_uxo schedule_bfl schedule_diffusers "
                "eq12 loop4 loop4_single",
 }  # fmt: skip  # what the recorded numbers will cover, system by system
 # modules of this package that register cases, imported when parity runs
-MODULES: tuple[str, ...] = ("parity_aram",)
+MODULES: tuple[str, ...] = (
+    "parity_aram", "parity_editmgt", "parity_editmgt_smoothing", "parity_editmgt_text",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

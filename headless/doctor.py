@@ -27,6 +27,7 @@ def doctor() -> int:
     """Prints the report. Returns 1 when something is missing without which nothing can be edited."""
     missing = _python() + _packages() + _weights()
     _swiftedit()
+    _editmgt()
     _comfyui()
     print("\nMissing" if missing else "\nNothing that an edit needs is missing: try `python . demo`.")
     for line in missing:
@@ -186,6 +187,25 @@ def _swiftedit() -> None:
             print(f"  {problem}")
     if not found:
         print("  no release found; only its own nodes need it (README, Change a caption)")
+
+
+def _editmgt() -> None:
+    """Says which of EditMGT's or Meissonic's folders are complete; nothing else of the pack needs them."""
+    try:
+        from ..models.editmgt import checkpoint
+        from ..models.errors import EditError
+    except (ImportError, OSError):  # torch is missing, which has been said
+        return
+    print("\nEditMGT")
+    found = [folder for root in weight_folders() for folder in checkpoint.folders(root)]
+    for folder in found:
+        try:
+            kind = "EditMGT" if checkpoint.find(folder).llm_encoder else "base Meissonic"
+            print(f"  {folder}\n    {kind}, all parts are there")
+        except EditError as problem:
+            print(f"  {problem}")
+    if not found:
+        print("  no release found; only its own nodes need it (README, Follow an instruction)")
 
 
 def _swiftedit_parts(release) -> str:

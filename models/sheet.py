@@ -23,15 +23,30 @@ def grid(
     paper = Image.new("RGB", (left + len(across) * (width + GAP), top + len(down) * (height + GAP)), PAPER)
     draw = ImageDraw.Draw(paper)
     if title:
-        draw.text((left, GAP), title, fill=INK, font=_font())
+        _write(draw, (left, GAP), _shortened(title, paper.width - left - GAP))
     for column, text in enumerate(across):
-        draw.text((left + column * (width + GAP), top - LABEL), text, fill=INK, font=_font())
+        _write(draw, (left + column * (width + GAP), top - LABEL), text)
     for number, (text, row) in enumerate(zip(down, shown, strict=True)):
         y = top + number * (height + GAP)
-        draw.text((GAP, y + height // 2 - LABEL // 2), text, fill=INK, font=_font())
+        _write(draw, (GAP, y + height // 2 - LABEL // 2), text)
         for column, picture in enumerate(row):
             paper.paste(picture, (left + column * (width + GAP), y))
     return torch.from_numpy(np.asarray(paper).copy()).permute(2, 0, 1)[None].float() / 255
+
+
+def _shortened(text: str, width: int) -> str:
+    """The text on one line, cut to a width in pixels."""
+    text = " ".join(text.split())
+    while len(text) > 1 and _width(text) > width:
+        text = text[:-2].rstrip() + "…"
+    return text
+
+
+def _write(draw, place: tuple[int, int], text: str) -> None:
+    try:
+        draw.text(place, text, fill=INK, font=_font())
+    except UnicodeEncodeError:  # the font of a Pillow without FreeType knows Latin-1 only
+        draw.text(place, text.encode("latin-1", "replace").decode("latin-1"), fill=INK, font=_font())
 
 
 def _thumbnail(picture: Tensor, cell: int):
@@ -44,7 +59,10 @@ def _thumbnail(picture: Tensor, cell: int):
 
 
 def _width(text: str) -> int:
-    return int(_font().getlength(text)) + 1
+    try:
+        return int(_font().getlength(text)) + 1
+    except UnicodeEncodeError:
+        return int(_font().getlength("?" * len(text))) + 1
 
 
 def _font():

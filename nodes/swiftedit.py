@@ -3,7 +3,7 @@
 from ..models import masks
 from ..models.errors import EditError
 from ..models.swiftedit import mask as guided
-from ..models.swiftedit.aram import BACKGROUNDS, FOREGROUNDS, LAYERS, PRESETS, TEXT_REGIONS, Aram
+from ..models.swiftedit.aram import BACKGROUNDS, FOREGROUNDS, LAYERS, PRESETS, TEXT_REGIONS, Aram, latent_mask
 from ..models.swiftedit.generators import GENERATORS
 from .host import folders, prompts, rows, swiftedit, unets
 from .host.swiftedit_pictures import encoded, overlay
@@ -71,6 +71,8 @@ class LoadSwiftEdit:
 
     @classmethod
     def VALIDATE_INPUTS(cls, release):
+        if release is None:  # a linked name is known only when it runs
+            return True
         try:
             folders.release_folder(release)
         except EditError as problem:
@@ -108,16 +110,17 @@ class SwiftEditInvert:
     )
     CATEGORY = CATEGORY
     SEARCH_ALIASES = ["ddim inversion", "image inversion", "self-guided mask"]
-    RETURN_TYPES = ("LATENT", "LATENT", "LATENT", "MASK", "MASK", "IMAGE", FIT)
-    RETURN_NAMES = ("latent", "source_noise", "edit_noise", "mask", "difference", "preview", "fit")
+    RETURN_TYPES = ("LATENT", "LATENT", "LATENT", "MASK", "MASK", "IMAGE", FIT, "MASK")
+    RETURN_NAMES = ("latent", "source_noise", "edit_noise", "mask", "difference", "preview", "fit", "cells")
     OUTPUT_TOOLTIPS = (
         "The inverted latent: sample it with SwiftEdit Guider and no noise.",
         "The noise predicted for the source prompt, as the network gives it; not for decoding.",
         "The noise predicted for the edit prompt, as the network gives it; not for decoding.",
-        "The self-guided mask: white where the two differ.",
-        "How much they differ, 0 to 1: a soft mask that ARaM takes as well.",
+        "The self-guided mask at the picture's size: white where the two differ.",
+        "How much they differ at the picture's size, 0 to 1: a soft mask that ARaM takes as well.",
         "The picture with the mask on it.",
-        "How the picture was scaled, for SwiftEdit Deliver.",
+        "How the picture was scaled, for SwiftEdit Deliver and ARaM.",
+        "The mask at the latent's own cells, 8 px each: what ARaM takes exactly.",
     )
     FUNCTION = "run"
 
@@ -145,13 +148,14 @@ class SwiftEditInvert:
         scene = encoded(image, vae, latent, side)
         noises = swiftedit.invert(model, scene.latent, source, edit)
         difference = guided.normalised(guided.difference(noises.source, noises.edit), clamp)
-        mask = scene.mask_out((difference > threshold).float())
+        cells = (difference > threshold).float()
+        mask = scene.mask_out(cells)
         soft = masks.feather(masks.grow(mask, grow), feather)
         inverted = swiftedit.repeated(swiftedit.start(model, scene.latent, noises.source), edit)
         return (
             {"samples": inverted}, {"samples": noises.source}, {"samples": noises.edit},
             packed_mask(soft), packed_mask(scene.mask_out(difference)), packed(overlay(scene.shown(), soft)),
-            scene.fitted,
+            scene.fitted, packed_mask(cells if grow == feather == 0 else scene.cells_of(soft)),
         )  # fmt: skip
 
 
@@ -169,7 +173,7 @@ class SwiftEditARaM:
                 "model": ("MODEL", {"tooltip": "The generator of Load SwiftEdit; LoRAs may come before or after."}),
                 "clip_vision": ("CLIP_VISION", {"tooltip": "OpenCLIP ViT-H/14, IP-Adapter's image encoder."}),
                 "image": ("IMAGE", {"tooltip": "The source picture."}),
-                "mask": ("MASK", {"tooltip": "White is edited, grey in part: yours, or SwiftEdit Invert's."}),
+                "mask": ("MASK", {"tooltip": "White is edited, grey in part: yours, or SwiftEdit Invert's cells."}),
                 "preset": PRESET_INPUT,
                 **SCALES,
                 "global_scale": GLOBAL_INPUT,
@@ -180,13 +184,16 @@ class SwiftEditARaM:
                 "background": ([*BACKGROUNDS], {
                     "tooltip": "custom: outside the mask the source row's attention, or the edit row's own."}),
                 "layers": ([*LAYERS], {"tooltip": "custom: which layers are rescaled."}),
-            }
+            },
+            "optional": {"fit": (FIT, {"tooltip": "From SwiftEdit Invert: lays a mask of your own on the latent."})},
         }  # fmt: skip
 
-    def run(self, *, model, clip_vision, image, mask, preset, global_scale, **custom):
+    def run(self, *, model, clip_vision, image, mask, preset, global_scale, fit=None, **custom):
         aram = chosen(preset, global_scale=global_scale, **custom)
-        embedding = swiftedit.encoded_image(clip_vision, image)
-        return (swiftedit.with_aram(model, embedding, masks.checked(mask), aram),)
+        mask = masks.checked(mask)
+        if fit is not None and tuple(mask.shape[-2:]) != fit.cells:
+            mask = latent_mask(fit.mask_in(mask), fit.cells)
+        return (swiftedit.with_aram(model, swiftedit.encoded_image(clip_vision, image), mask, aram),)
 
 
 class SwiftEditGuider:

@@ -41,7 +41,6 @@ GUIDED = {
     "clamp": told(CLAMP_INPUT, f"Without a mask of yours: {CLAMP_INPUT[1]['tooltip']}"),
     "threshold": told(THRESHOLD_INPUT, f"Without a mask of yours: {THRESHOLD_INPUT[1]['tooltip']}"),
 }
-AT_ONCE = 8  # edits per pass of a sweep
 
 
 class SwiftEdit:
@@ -86,32 +85,39 @@ class SwiftEdit:
         source = prompts.encoded(clip, [source_prompt])
         edits = prompts.encoded(clip, prompts.lines(edit_prompt) if one_per_line else [edit_prompt])
         aram = chosen(preset, global_scale=global_scale, **scales)
+        mask = region_of(mask)
+        _check_masks(mask, max(len(rgb), len(edits[0][0])))
         scene = encoded(image, vae, None, side)
-        mask = region_of(mask)  # with a mask of the user's, the edit prompt need not be inverted
+        # with a mask of the user's, the edit prompt need not be inverted
         noises = swiftedit.invert(inversion, scene.latent, source, edits if mask is None else None)
         cells, changed = _masks(scene, noises, mask, clamp, threshold, grow)
-        model = swiftedit.with_aram(generator, swiftedit.encoded_image(clip_vision, image), cells, aram)
-        start = swiftedit.start(model, scene.latent, noises.source)
-        start = swiftedit.repeated(start, edits)
-        made, again = swiftedit.generate(model, start, source, edits)
+        start = swiftedit.repeated(swiftedit.start(generator, scene.latent, noises.source), edits)
+        embedding = swiftedit.encoded_image(clip_vision, image)
+        made, again = swiftedit.generate_many(generator, embedding, cells, [aram], start, source, edits)
         again = again[: len(rgb)]
         edited, reconstruction = scene.decoded(vae, made), scene.decoded(vae, again)
         original, alpha, edited = repeated(rgb, alpha, edited.to(rgb))
-        soft = masks.feather(masks.fit(changed, *rgb.shape[-2:], batch=len(edited)), feather)
+        soft = masks.feather(masks.fit(changed.to(rgb.device), *rgb.shape[-2:], batch=len(edited)), feather)
         if composite:
             edited = region.composite(original, edited, soft)
         return packed(edited, alpha), packed(reconstruction), packed_mask(soft)
+
+
+def _check_masks(mask, count: int) -> None:
+    """EditError unless there is one mask, or one for each edit."""
+    if mask is not None and len(mask) not in (1, count):
+        raise EditError(f"{len(mask)} masks do not fit {count} edits; give one, or one each.")
 
 
 def _masks(scene, noises, mask, clamp, threshold, grow):
     """(M at the latent's size, the mask at the picture's size), the user's or the self-guided one; grown alike."""
     if mask is None:
         cells = guided.self_guided(noises.source, noises.edit, clamp, threshold)
-        mask = scene.mask_out(cells).cpu()
         if not grow:
-            return cells, scene.mask_out(cells, smooth=True).cpu()
+            return cells, scene.mask_out(cells, smooth=True)
+        mask = scene.mask_out(cells)
     mask = masks.grow(masks.fit(mask, *scene.fitted.original), grow)
-    return rescaling.latent_mask(scene.fitted.mask_in(mask), scene.fitted.cells), mask
+    return scene.cells_of(mask), mask
 
 
 class SwiftEditDeliver:
@@ -146,8 +152,10 @@ class SwiftEditDeliver:
                 "Invert, the decoded edit as it comes, and Invert's fit."
             )
         original, alpha, made = repeated(rgb, alpha, fit.restored(made).to(rgb))
+        mask = region_of(mask)
         if mask is not None:
-            soft = masks.feather(masks.fit(masks.checked(mask), *fit.original, batch=len(made)), feather)
+            mask = mask.to(rgb.device)
+            soft = masks.feather(masks.fit(mask, *fit.original, batch=len(made)), feather)
             made = region.composite(original, made, soft)
         return (packed(made, alpha),)
 
@@ -157,7 +165,7 @@ class SwiftEditScaleSweep:
     CATEGORY = CATEGORY
     SEARCH_ALIASES = ["xy plot", "grid", "parameter sweep"]
     RETURN_TYPES, RETURN_NAMES = ("IMAGE", "IMAGE"), ("sheet", "images")
-    OUTPUT_TOOLTIPS = ("The labelled sheet.", "Each edit, row by row, at the picture's size.")
+    OUTPUT_TOOLTIPS = ("The labelled sheet.", "Each edit, row by row, at the size that the networks saw.")
     FUNCTION = "run"
 
     @classmethod
@@ -186,25 +194,37 @@ class SwiftEditScaleSweep:
         source, edit = prompts.encoded(clip, [source_prompt]), prompts.encoded(clip, [edit_prompt])
         scene = encoded(image, vae, None, side)
         mask = region_of(mask)
+        _check_masks(mask, 1)
         noises = swiftedit.invert(inversion, scene.latent, source, edit if mask is None else None)
         cells, _ = _masks(scene, noises, mask, clamp, threshold, 0)
+        pairs = [(e, t) for e in down for t in across]
+        arams = [_settings(pairs[i : i + swiftedit.AT_ONCE], non_edit_scale)
+                 for i in range(0, len(pairs), swiftedit.AT_ONCE)]  # fmt: skip
+        start = swiftedit.start(generator, scene.latent, noises.source).expand(len(pairs), -1, -1, -1)
         embedding = swiftedit.encoded_image(clip_vision, image)
-        start = swiftedit.start(generator, scene.latent, noises.source)
-        pairs, made, report = [(e, t) for e in down for t in across], [], reporter()
-        for first in range(0, len(pairs), AT_ONCE):
-            part = pairs[first : first + AT_ONCE]
-            columns = [rescaling.scales(*(pair[i] for pair in part)) for i in (1, 0)]  # s_y, s_edit
-            aram = Aram(*columns, non_edit_scale)
-            model = swiftedit.with_aram(generator, embedding, cells, aram)
-            latents, _ = swiftedit.generate(model, start.expand(len(part), -1, -1, -1), source, edit)
-            made += [scene.decoded(vae, latents[i : i + 1]) for i in range(len(part))]
-            report(len(made), len(pairs))
+        latents, _ = swiftedit.generate_many(generator, embedding, cells, arams, start, source, edit)
+        made = _decoded(scene, vae, latents)
         rows = [made[i : i + len(across)] for i in range(0, len(made), len(across))]
         labelled = sheet.grid(
-            [[p[0] for p in row] for row in rows], [f"s_y {t:g}" for t in across], [f"s_edit {e:g}" for e in down],
-            f"{edit_prompt.strip()}   (s_non-edit {non_edit_scale:g})", cell,
+            rows, [f"s_y {t:g}" for t in across], [f"s_edit {e:g}" for e in down],
+            f"{edit_prompt}   (s_non-edit {non_edit_scale:g})", cell,
         )  # fmt: skip
-        return packed(labelled), packed(torch.cat(made))
+        return packed(labelled), packed(torch.stack(made))
+
+
+def _settings(pairs, non_edit_scale: float) -> Aram:
+    """One row's scales each."""
+    text, edit = (rescaling.scales(*(pair[i] for pair in pairs)) for i in (1, 0))
+    return Aram(text, edit, non_edit_scale)
+
+
+def _decoded(scene, vae, latents) -> list:
+    """Each latent as a picture [3, h, w] of the size that the networks saw; told as progress."""
+    made, report = [], reporter()
+    for latent in latents:
+        made.append(scene.fitted.trimmed(vae.decode(latent[None]).movedim(-1, 1).float().clamp(0, 1))[0])
+        report(len(made), len(latents))
+    return made
 
 
 def numbers(text: str, name: str) -> list[float]:

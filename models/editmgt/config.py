@@ -48,8 +48,8 @@ def clean(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """The state dict without what torch.compile and DDP put before its names."""
     out = {}
     for name, value in state.items():
-        for prefix in PREFIXES:
-            name = name.removeprefix(prefix)
+        while name.startswith(PREFIXES):  # in any order: the two may wrap each other
+            name = name.partition(".")[2]
         out[name] = value
     return out
 

@@ -109,7 +109,7 @@ def step(
     """One step on tokens [b, n] with [MASK]. probability(tokens) tells how probable each of [b, n] tokens is.
 
     ratio: the share to mask again, one or one a picture [b, 1]; None at the last step, which masks nothing. At least
-    one token is masked again, and never more than were.
+    one token is masked again (unless a strict hold keeps all), and never more than were.
     """
     unknown = tokens == mask_token
     clean = torch.where(unknown, drawn.sampled, tokens)
@@ -122,6 +122,8 @@ def step(
     known = ~unknown | hold.where if hold is not None and hold.strict else ~unknown
     confidence = torch.where(known, torch.finfo(confidence.dtype).max, confidence)
     masking = remask(confidence, drawn.uniform, _how_many(known, tokens.shape[1], ratio), temperature)
+    if hold is not None and hold.strict:
+        masking &= ~known  # where all are held, the one that is always masked again would be one of them
     return Stepped(torch.where(masking, mask_token, clean), clean, masking)
 
 
@@ -142,4 +144,5 @@ def hold_where(scores: Tensor, threshold: float, size: tuple[int, int]) -> Tenso
     """Positions to hold [b, n]: where localisation scores [b, h, w] in 0..1, at the tokens' grid, are below λ."""
     if tuple(scores.shape[-2:]) != tuple(size):
         scores = F.interpolate(scores[:, None], size, mode="bicubic", align_corners=False)[:, 0]
+        scores = scores.clamp(0, 1)  # the interpolation overshoots, and λ above 1 is to hold everything
     return (scores < threshold).flatten(1)

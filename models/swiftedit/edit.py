@@ -19,10 +19,10 @@ Network = Callable[[Tensor, int, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Inversion:
-    """What the inversion net predicts for the source and the edit prompt, each [b, 4, h, w]."""
+    """What the inversion net predicts for the source and the edit prompt, each [b, 4, h, w]; edit may be left out."""
 
     source: Tensor
-    edit: Tensor
+    edit: Tensor | None
 
     def mask(self, clamp: float = masks.CLAMP, threshold: float = masks.THRESHOLD) -> Tensor:
         """The self-guided mask [b, h, w]."""

@@ -30,9 +30,13 @@ class Fitted:
         """(height, width) of its latent."""
         return self.pixels.shape[-2] // CELL, self.pixels.shape[-1] // CELL
 
+    def trimmed(self, decoded: Tensor) -> Tensor:
+        """A decoded picture [b, 3, h, w] of the fitted size without the padding."""
+        return unpad(decoded, self.padding)
+
     def restored(self, decoded: Tensor) -> Tensor:
         """A decoded picture [b, 3, h, w] of the fitted size at the original size."""
-        return resize(unpad(decoded, self.padding), self.original)
+        return resize(self.trimmed(decoded), self.original)
 
     def mask_in(self, mask: Tensor) -> Tensor:
         """A mask [b, H, W] of the original at the fitted size, averaged where it shrinks: [b, h, w]."""

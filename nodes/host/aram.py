@@ -1,6 +1,6 @@
 """ARaM as patches of a ComfyUI MODEL's cross-attentions (attn2_replace). Clone-scoped; other patches keep working."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -85,8 +85,9 @@ class LayerPatch:
         from comfy.ldm.modules.attention import optimized_attention
 
         return optimized_attention(
-            q, k, v, heads=extra_options["n_heads"], attn_precision=extra_options.get("attn_precision")
-        )
+            q, k, v, heads=extra_options["n_heads"], attn_precision=extra_options.get("attn_precision"),
+            transformer_options=extra_options,  # where other packs put their own attention
+        )  # fmt: skip
 
     def _source_row(self, text, q, heads, terms, extra_options):
         image = rescaling.attend(q, *self._tokens(q, terms), heads)
@@ -130,8 +131,6 @@ def _like(scale, q: Tensor):
 
 def _on(aram: Aram, q: Tensor) -> Aram:
     """The same settings with tensors of scales where the rows are."""
-    from dataclasses import replace
-
     names = ("text_scale", "edit_scale", "non_edit_scale")
     moved = {n: getattr(aram, n).to(q) for n in names if isinstance(getattr(aram, n), Tensor)}
     return replace(aram, **moved) if moved else aram
@@ -145,7 +144,7 @@ def patched(model, keys_values: dict[str, tuple[Tensor, Tensor]], mask: Tensor, 
     """
     clone, shared = model.clone(), Conditioning(mask, aram)
     config = model.model.model_config.unet_config
-    replaced = model.model_options.get("transformer_options", {}).get("patches_replace", {}).get("attn2", {})
+    replaced = _replaced(model.model_options)
     for name, (key, value) in keys_values.items():
         block, number, index = block_of(name, config)
         before = replaced.get((block, number, index), replaced.get((block, number)))
@@ -158,11 +157,14 @@ def patched(model, keys_values: dict[str, tuple[Tensor, Tensor]], mask: Tensor, 
 
 def is_patched(model) -> bool:
     """Whether a MODEL has been through `patched`."""
-    replaced = model.model_options.get("transformer_options", {}).get("patches_replace", {}).get("attn2", {})
-    return any(isinstance(patch, LayerPatch) for patch in replaced.values())
+    return any(isinstance(patch, LayerPatch) for patch in _replaced(model.model_options).values())
 
 
-def needs_source(model) -> bool:
-    """Whether the MODEL's ARaM takes the background from the source row."""
-    replaced = model.model_options.get("transformer_options", {}).get("patches_replace", {}).get("attn2", {})
-    return any(isinstance(p, LayerPatch) and p.shared.aram.needs_source for p in replaced.values())
+def one_picture(model_options: dict) -> bool:
+    """Whether all rows of a batch see the same picture's tokens, so that their source row is one and the same."""
+    patches = [p for p in _replaced(model_options).values() if isinstance(p, LayerPatch)]
+    return all(bool((x == x[:1]).all()) for p in patches[:1] for x in (p.key, p.value))
+
+
+def _replaced(model_options: dict) -> dict:
+    return model_options.get("transformer_options", {}).get("patches_replace", {}).get("attn2", {})

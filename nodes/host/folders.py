@@ -4,6 +4,7 @@ import json
 import sys
 from pathlib import Path
 
+from ...models.editmgt import checkpoint as editmgt
 from ...models.errors import EditError
 from ...models.swiftedit import checkpoint as swiftedit
 
@@ -94,4 +95,18 @@ def release_folder(name: str) -> Path:
         raise EditError(
             f"There is no SwiftEdit folder {name!r}; put the release ({swiftedit.EXPECTED}) into {where}."
         )
+    return found[name]
+
+
+def editmgt_folders() -> dict[str, Path]:
+    """Name -> folder of everything below the `editkit` folders that holds EditMGT's or Meissonic's release in part."""
+    return dict(sorted((folder.name, folder) for root in reversed(roots()) for folder in editmgt.folders(root)))
+
+
+def editmgt_folder(name: str) -> Path:
+    """The EditMGT folder of that name. EditError naming where it is looked for."""
+    found = editmgt_folders()
+    if name not in found:
+        where = roots()[0] / (name or "editmgt")
+        raise EditError(f"There is no EditMGT folder {name!r}; put the release ({editmgt.EXPECTED}) into {where}.")
     return found[name]

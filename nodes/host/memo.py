@@ -1,7 +1,8 @@
 """Remembers the last few results by the identity of what they were made from.
 
 ComfyUI hands cached outputs on by reference, so one photograph edited with many prompts arrives as the same tensor:
-its encodings and its inversion are then looked up, not computed again. Models and pictures are held weakly.
+its encodings and its inversion are then looked up, not computed again. What they were made from is held weakly, and a
+result goes when any of it goes.
 """
 
 import weakref
@@ -22,7 +23,7 @@ def recall(kind: str, objects: tuple, make: Callable[[], Any], plain: tuple = ()
             _results.move_to_end(key)
             return value
     value = make()
-    _results[key] = (tuple(_hold(o) for o in objects), value)
+    _results[key] = (tuple(_hold(o, key) for o in objects), value)
     while len(_results) > KEPT:
         _results.popitem(last=False)
     return value
@@ -33,8 +34,8 @@ def forget() -> None:
     _results.clear()
 
 
-def _hold(thing) -> Callable[[], Any]:
+def _hold(thing, key: tuple) -> Callable[[], Any]:
     try:
-        return weakref.ref(thing)
-    except TypeError:  # lists and dicts cannot be held weakly; conditionings are small
+        return weakref.ref(thing, lambda _: _results.pop(key, None))
+    except TypeError:  # numbers, strings and small containers cannot be held weakly
         return lambda: thing

@@ -48,9 +48,12 @@ def single(conditioning, name: str, width: int | None = None):
             f"The {name} conditioning holds {len(conditioning)} combined prompts; SwiftEdit takes one "
             "(several edits come as a batch, from SwiftEdit Prompts)."
         )
-    regional = [key for key in ("area", "mask") if key in conditioning[0][1]]
+    options = conditioning[0][1]
+    regional = [key for key in ("area", "mask", "default") if options.get(key)]
     if regional:
         raise EditError(f"The {name} conditioning has a region of its own ({regional[0]}); give ARaM the mask instead.")
+    if options.get("start_percent", 0) > 0 or options.get("end_percent", 1) < 1:
+        raise EditError(f"The {name} conditioning has a range of steps; SwiftEdit has one step: take the range away.")
     found = conditioning[0][0].shape[-1]
     if width is not None and found != width:
         raise EditError(

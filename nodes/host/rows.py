@@ -5,7 +5,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from .aram import TERMS, SourceNeeded, SourceTerms
+from ...models.errors import EditError
+from .aram import TERMS, SourceNeeded, SourceTerms, one_picture
 
 RESULTS = ["edit", "reconstruction"]
 
@@ -22,6 +23,8 @@ def _classes():
 
         def predict_noise(self, x, timestep, model_options=None, seed=None):
             edit, source = self.conds.get("positive"), self.conds.get("negative")
+            for name, conds in (("edit", edit), ("source", source)):
+                _check_count(name, conds, len(x))
             predict = _Pass(self.inner_model, x, timestep, _with_terms(model_options or {}))
             made, self.source = _both(predict, edit, source)
             return made if self.result == RESULTS[0] else self.source
@@ -68,7 +71,7 @@ def _both(predict: _Pass, edit, source) -> tuple[Tensor | None, Tensor | None]:
         made = predict(edit, source)
         return (made[0], None) if source is None else (None, made[1])
     x = predict.x
-    if len(x) > 1 and _single(source) and bool((x == x[:1]).all()):
+    if len(x) > 1 and _single(source) and one_picture(predict.options) and bool((x == x[:1]).all()):
         return _one_after_the_other(predict, edit, source, rows=1)
     try:
         return tuple(predict(edit, source))
@@ -81,10 +84,23 @@ def _one_after_the_other(predict: _Pass, edit, source, rows: int | None = None) 
     return predict(edit, None)[0], made
 
 
+def _prompts(conds) -> int:
+    """How many prompts a processed conditioning holds as a batch, 0 when that cannot be told."""
+    cross = conds[0]["model_conds"].get("c_crossattn") if conds and len(conds) == 1 else None
+    return 0 if cross is None else len(cross.cond)
+
+
 def _single(conds) -> bool:
-    """Whether a processed conditioning is one prompt for all rows."""
-    cross = conds[0]["model_conds"].get("c_crossattn") if len(conds) == 1 else None
-    return cross is not None and len(cross.cond) == 1
+    return _prompts(conds) == 1
+
+
+def _check_count(name: str, conds, latents: int) -> None:
+    """EditError for a batch of prompts that is not one for each latent: ComfyUI would drop some of them."""
+    count = _prompts(conds)
+    if count not in (0, 1, latents):
+        raise EditError(
+            f"{count} {name} prompts do not fit {latents} latents; invert with the same prompts, or give one."
+        )
 
 
 def guider(model, source, edit, result: str = RESULTS[0]):
@@ -97,7 +113,7 @@ def guider(model, source, edit, result: str = RESULTS[0]):
 
 
 def one_call(model, latent: Tensor, sigma: Tensor, source, edit) -> tuple[Tensor | None, Tensor | None]:
-    """What a MODEL predicts for a latent at a sigma: the clean latents of (edit, source), on the latent's device.
+    """What a MODEL predicts for a latent at a sigma: the clean latents of (edit, source), float32 beside the latent.
 
     latent: [b, 4, h, w] in the VAE's scale, taken as x at that sigma. A row whose CONDITIONING is None gives None.
     """
@@ -106,5 +122,5 @@ def one_call(model, latent: Tensor, sigma: Tensor, source, edit) -> tuple[Tensor
     made = guide.sample(torch.zeros_like(latent), latent, _classes()[1](), sigmas, disable_pbar=True, seed=0)
     other = None
     if source is not None:
-        other = model.model.process_latent_out(guide.source.to(torch.float32)).to(made)
-    return (made if edit is not None else None), other
+        other = model.model.process_latent_out(guide.source.to(torch.float32)).to(latent.device)
+    return (made.to(latent.device) if edit is not None else None), other

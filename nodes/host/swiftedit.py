@@ -11,6 +11,7 @@ from ...models.image import from_host
 from ...models.swiftedit import checkpoint, generators
 from ...models.swiftedit.aram import Aram
 from ...models.swiftedit.branch import ImageBranch
+from ...models.swiftedit.edit import Inversion
 from ...models.swiftedit.generators import INVERSION_TIMESTEP, OneStep
 from ...models.swiftedit.unets import FAMILY
 from . import aram as hooks
@@ -20,6 +21,7 @@ from .folders import release_folder
 from .prompts import single
 
 ATTACHED = "editkit_swiftedit"  # the key under which a MODEL carries what follows
+AT_ONCE = 8  # pictures or edits in one pass
 
 
 @dataclass(frozen=True)
@@ -103,19 +105,23 @@ def _check_pair(model, inversion, branch: checkpoint.Branch, what: str) -> None:
             f"{what} takes text of width {width}, the inversion net {other} and the image branch {branch.context}; "
             "all must be of one family (1024: SD2.1, 768: SD1.5)."
         )
-    names = {name for name, _ in model.model.diffusion_model.named_modules()}
+    found = dict(model.model.diffusion_model.named_modules())
     config = model.model.model_config.unet_config
     for layer in branch.layers:
         block, number, index = unets.block_of(layer, config)
         place = "middle_block.1" if block == "middle" else f"{block}_blocks.{number}.1"
-        if f"{place}.transformer_blocks.{index}.attn2" not in names:
-            raise EditError(f"{what} has no layer {layer}, for which the image branch was trained.")
+        attention = found.get(f"{place}.transformer_blocks.{index}.attn2")
+        if attention is None or attention.heads * attention.dim_head != branch.widths[layer]:
+            raise EditError(f"{what} has no layer {layer} of the width for which the image branch was trained.")
 
 
 def _image_branch(branch: checkpoint.Branch, source: Path) -> Managed:
     with torch.device("meta"):
         made = ImageBranch(branch.widths, branch.embedding, branch.context, operations())
-    made.load_state_dict(branch.state(), assign=True)
+    try:
+        made.load_state_dict(branch.state(), assign=True)
+    except RuntimeError:
+        raise EditError(f"{source} holds an image branch of another shape than SwiftEdit's four tokens.") from None
     return managed(made.requires_grad_(False).eval(), source)
 
 
@@ -152,7 +158,7 @@ def with_aram(model, embedding: Tensor, mask: Tensor, aram: Aram):
     device = next(module.parameters()).device if branch.patcher is None else branch.patcher.load_device
     with torch.no_grad():
         made = module(embedding.to(device, torch.float32))
-    return hooks.patched(model, {n: (k.cpu(), v.cpu()) for n, (k, v) in made.items()}, mask, aram)
+    return hooks.patched(model, {n: (k.cpu(), v.cpu()) for n, (k, v) in made.items()}, mask.clamp(0, 1), aram)
 
 
 def epsilon(model):
@@ -163,40 +169,46 @@ def epsilon(model):
     current = model.get_model_object("model_sampling")
     if isinstance(current, sampling.EPS) and not isinstance(current, sampling.V_PREDICTION):
         return model
-    return memo.recall(
-        "epsilon", (model,), lambda: unets.with_sampling(model, generators.GENERATORS["sd_turbo"])
-    )
+    return unets.with_sampling(model, generators.GENERATORS["sd_turbo"])
 
 
-@dataclass(frozen=True)
-class Noises:
-    """The inverted noise of the source prompt and of each edit prompt, [b, 4, h, w] in the networks' scale."""
-
-    source: Tensor
-    edit: Tensor | None
-
-
-def invert(model, latent: Tensor, source, edit=None) -> Noises:
+def invert(model, latent: Tensor, source, edit=None) -> Inversion:
     """F's predictions for a clean latent [b, 4, h, w] in the VAE's scale. A row that was computed before is looked up.
 
-    source, edit: CONDITIONING; edit may hold several prompts as a batch, or be None.
+    source, edit: CONDITIONING; edit may hold several prompts as a batch, or be None. EditError for the generator in
+    the place of the inversion net, and for prompts that do not fit.
     """
-    net, count = epsilon(model), 1 if edit is None else len(edit[0][0])
+    if attached(model).branch is not None or hooks.is_patched(model):
+        raise EditError("The MODEL wired as inversion net is the generator; wire Load SwiftEdit's first output.")
     for name, cond in (("source", source), ("edit", edit)):
         _check_count(name, cond, len(latent), unets.text_width(model))
-    known = memo.recall("noise", (model, latent, source[0][0], source[0][1]), _Later)
+    net, known = epsilon(model), _noise_of(model, latent, source)
     if edit is None:
-        return Noises(known.get(lambda: _predict(net, latent, source, None)[1]), None)
-    asked = memo.recall("noise", (model, latent, edit[0][0], edit[0][1]), _Later)
-    if asked.value is None and known.value is None:
-        wide = latent.expand(count, -1, -1, -1) if len(latent) == 1 else latent
+        return Inversion(known.get(lambda: _alone(net, latent, source)), None)
+    asked = _noise_of(model, latent, edit)
+    wide = repeated(latent, edit)
+    if asked.value is None and known.value is None and len(wide) <= AT_ONCE:
         asked.value, both = _predict(net, wide, source, edit)
         known.value = both[: len(latent)]
-    wide = latent.expand(count, -1, -1, -1) if len(latent) == 1 else latent
-    return Noises(
-        known.get(lambda: _predict(net, latent, source, None)[1]),
-        asked.get(lambda: _predict(net, wide, None, edit)[0]),
-    )
+    first = known.get(lambda: _alone(net, latent, source))
+    return Inversion(first, asked.get(lambda: _alone(net, wide, edit)))
+
+
+def _alone(model, latent: Tensor, conditioning) -> Tensor:
+    """One prompt's (or batch's) noise, a few rows at a time, so that a long list needs no more memory than a short."""
+    tokens, options = conditioning[0]
+    parts = []
+    for first in range(0, len(latent), AT_ONCE):
+        rows_now = slice(first, first + AT_ONCE)
+        part = [[tokens if len(tokens) == 1 else tokens[rows_now], options]]
+        parts.append(_predict(model, latent[rows_now], None, part)[0])
+    return torch.cat(parts)
+
+
+def _noise_of(model, latent: Tensor, conditioning) -> "_Later":
+    """The remembered noise of a prompt, filled in or not. Its options (a ControlNet, hooks) count by identity."""
+    tokens, options = conditioning[0]
+    return memo.recall("noise", (model, latent, tokens, *options.values()), _Later, tuple(options))
 
 
 class _Later:
@@ -255,3 +267,19 @@ def generate(model, latent: Tensor, source, edit) -> tuple[Tensor, Tensor]:
     for name, cond in (("source", source), ("edit", edit)):
         single(cond, name, unets.text_width(model))
     return rows.one_call(model, latent, sigmas(model)[0], source, edit)
+
+
+def generate_many(model, embedding: Tensor, mask: Tensor, arams: list[Aram], latent: Tensor, source, edit):
+    """`with_aram` and `generate` for many rows, a few at a time. arams: the settings of each few rows, or of all."""
+    parts = []
+    for number, first in enumerate(range(0, len(latent), AT_ONCE)):
+        part = _rows_from(first)
+        prompts = [[[part(cond[0][0]), cond[0][1]]] for cond in (source, edit)]
+        hooked = with_aram(model, part(embedding), part(mask), arams[min(number, len(arams) - 1)])
+        parts.append(generate(hooked, latent[first : first + AT_ONCE], *prompts))
+    return tuple(torch.cat(found) for found in zip(*parts, strict=True))
+
+
+def _rows_from(first: int):
+    """Takes the next few rows of what has one for each, and all of what has one for all."""
+    return lambda x: x if len(x) == 1 else x[first : first + AT_ONCE]

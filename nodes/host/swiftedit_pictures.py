@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ...models.errors import EditError
 from ...models.image import from_host
+from ...models.swiftedit.aram import latent_mask
 from ...models.swiftedit.picture import CELL, Fitted, fit
 from . import memo
 
@@ -27,6 +28,11 @@ class Scene:
         if self.fitted is not None:
             return self.fitted.mask_out(mask, smooth)
         return torch.nn.functional.interpolate(mask[:, None], scale_factor=CELL, mode="nearest")[:, 0]
+
+    def cells_of(self, mask: Tensor) -> Tensor:
+        """A mask of the picture's size at the latent's: [b, h, w]."""
+        mask = mask if self.fitted is None else self.fitted.mask_in(mask)
+        return latent_mask(mask, tuple(self.latent.shape[-2:]))
 
     def shown(self) -> Tensor:
         """The picture [b, 3, h, w], or grey of its size for a latent."""

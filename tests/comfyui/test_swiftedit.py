@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from editkit.models.swiftedit.aram import PRESETS, Aram
-from editkit.tests.comfyui import tiny_swiftedit as tiny
+from editkit.tests.comfyui import diffusers_loop as tiny
 
 INSIDE = Path(__file__).resolve().parent / "inside" / "swiftedit.py"
 LOOPS = [  # name, preset, settings, source prompt, edit prompt, size, whether the user gives the mask
@@ -116,8 +116,8 @@ def write_broken(release: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def results(checkout, root, tmp_path_factory):
-    """Runs all checks in one child process, which takes ComfyUI's start of some seconds once."""
+def folder(tmp_path_factory):
+    """The tiny releases, and what plain diffusers makes of them."""
     folder = tmp_path_factory.mktemp("swiftedit")
     networks = tiny.build(folder)
     flow = tiny.build(folder / "flow", "instaflow")
@@ -125,11 +125,22 @@ def results(checkout, root, tmp_path_factory):
     trained = train(folder, folder / "release" / "trained")
     write_cases(networks, flow, trained, folder / "cases.safetensors")
     write_broken(folder / "release")
-    command = [str(checkout.python), str(INSIDE), str(checkout.folder), str(root), str(folder)]
+    return folder
+
+
+def run_inside(checkout, root, folder: Path, place: str = "") -> dict:
+    """Runs all checks in one child process, which takes ComfyUI's start of some seconds once."""
+    command = [str(checkout.python), str(INSIDE), str(checkout.folder), str(root), str(folder), *place.split()]
     environment = os.environ | {"EDITKIT_ARAM_CASES": str(recorded_cases(root)), "PYTHONPATH": ""}
     done = subprocess.run(command, capture_output=True, text=True, timeout=900, env=environment)
-    assert (folder / "results.json").is_file(), done.stderr[-3000:]
-    return json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    found = folder / f"results{f'_{place}' if place else ''}.json"
+    assert found.is_file(), done.stderr[-3000:]
+    return json.loads(found.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def results(checkout, root, folder):
+    return run_inside(checkout, root, folder)
 
 
 @pytest.fixture
@@ -151,7 +162,7 @@ def test_the_step_by_step_graph_and_the_single_node_equal_a_plain_diffusers_loop
 
 def test_the_official_layers_through_the_shipped_patch(of, root):
     found = of("official_layers")
-    assert found or not list(recorded_cases(root).glob("proc_*.safetensors"))
+    assert len(found) == 7 or "EDITKIT_FIXTURES" in os.environ
     for key, value in found.items():
         assert value <= 2e-6, (key, value)
 
@@ -176,6 +187,72 @@ def test_what_the_training_exports_is_loaded_by_the_node(of):
     assert found["noise"] <= 1e-5 and found["edit"] <= 3e-5
 
 
+@pytest.mark.parametrize(("place", "device"), [("gpu", "cpu"), ("gpu-only", "cuda")])
+def test_no_node_mixes_tensors_of_two_devices(checkout, root, folder, place, device):
+    found = run_inside(checkout, root, folder, place)
+    assert "two devices" in found.pop("mixing_is_noticed")
+    found.pop("seconds")
+    assert len(found) == 4
+    for name, devices in found.items():
+        assert "crashed" not in devices, devices["crashed"]
+        assert set(devices) == {device}, (name, devices)
+
+
+@pytest.mark.parametrize("size", ["384x512", "100x150"])
+def test_off_the_grid_the_graph_equals_the_single_node(of, size):
+    found = of("off_the_grid")
+    assert found[size] <= 1e-3 and found[f"{size}_own"] <= 1e-3
+
+
+def test_each_edit_sees_its_own_picture(of):
+    assert of("batches_that_do_not_fit")["other_picture"] <= 1e-3
+
+
+@pytest.mark.parametrize(
+    ("case", "said"),
+    [("one_latent", "3 edit prompts do not fit 1 latents"), ("two_latents", "3 edit prompts do not fit 2 latents"),
+     ("masks", "2 masks do not fit 1 edits")],
+)  # fmt: skip
+def test_prompts_and_masks_that_do_not_fit_are_not_dropped(of, case, said):
+    assert said in of("batches_that_do_not_fit")[case]
+
+
+def test_a_long_list_of_edits_runs_in_parts(of):
+    found = of("many_in_parts")
+    assert (found["rows"], found["back"]) == (10, 1) and found["worst"] <= 1e-3
+
+
+def test_the_generator_is_not_taken_for_the_inversion_net(of):
+    assert "first output" in of("odd_inputs")["generator_as_inversion"]
+
+
+def test_a_range_of_steps_is_refused(of):
+    assert "range of steps" in of("odd_inputs")["range"]
+
+
+def test_masks_beyond_white_count_as_white_and_grey_counts_in_part(of):
+    found = of("odd_inputs")
+    assert found["clamped"] <= 1e-6 and found["grey"] > 1e-3
+
+
+def test_loadimages_empty_mask_means_everywhere(of):
+    assert of("odd_inputs")["no_mask"] <= 1e-6
+
+
+def test_a_linked_release_is_looked_up_when_it_runs(of):
+    assert of("odd_inputs")["linked"] is True
+
+
+def test_another_packs_attention_serves_the_patched_layers(of):
+    found = of("other_attention")
+    assert found["calls"] == 2 * found["layers"] and found["same"] <= 1e-6
+
+
+def test_what_is_remembered_goes_with_what_it_was_made_from(of):
+    found = of("let_go")
+    assert found["after"] < found["before"] and found["alive"] == [False, False]
+
+
 def test_low_memory_runs_the_source_row_first_with_the_same_result(of):
     found = of("rows_apart")
     assert found["split"] <= 1e-5
@@ -196,11 +273,11 @@ def test_a_model_without_the_node_is_bit_identical_before_and_after(of):
 
 def test_a_lora_stacks_before_and_after_aram(of):
     found = of("lora")
-    assert found["patched"]
+    assert found["patched"] and found["matters"] > 0.01
     assert max(found["before"], found["after"], found["taken_off"]) <= 3e-5
 
 
-@pytest.mark.parametrize(("dtype", "limit"), [("fp16", 0.005), ("bf16", 0.03), ("fp8_e4m3fn", 0.5)])
+@pytest.mark.parametrize(("dtype", "limit"), [("fp16", 0.005), ("bf16", 0.03), ("fp8_e4m3fn", 0.35)])
 def test_lower_precision_differs_by_rounding_only(of, dtype, limit):
     found = of("precisions")
     name = {"fp16": "float16", "bf16": "bfloat16", "fp8_e4m3fn": "float8_e4m3fn"}[dtype]
@@ -224,7 +301,7 @@ def test_one_inversion_and_one_encoding_serve_many_prompts(of):
     assert calls["inversion"] == 4 and calls["vae"] == calls["vision"] == 1  # the source row once, three edits
     assert texts == 4
     later, more = found["second"]  # the same edit again, and with another threshold
-    assert later["inversion"] <= calls["inversion"] + 1 and later["vae"] == later["vision"] == 1 and more == 4
+    assert later["inversion"] == calls["inversion"] + 1 and later["vae"] == later["vision"] == 1 and more == 4
     assert found["again"] <= 1e-3 and found["changed"] > 1e-3
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from editkit.tests.comfyui import tiny_swiftedit
+from editkit.tests.comfyui import diffusers_loop
 from editkit.tests.comfyui.conftest import FOLDER_NAME
 from editkit.tests.comfyui.server import Server, pixels
 from editkit.tests.house import pack
@@ -20,7 +20,7 @@ API, MEDIA = pack.ROOT / "workflows/api", pack.ROOT / "workflows/media"
 def swift(checkout, root, tmp_path_factory):
     """A server with the tiny release in models/editkit/swiftedit and the tests' own loaders."""
     made = tmp_path_factory.mktemp("tiny")
-    tiny_swiftedit.build(made)
+    diffusers_loop.build(made)
 
     def add(base: Path) -> None:
         shutil.copytree(made / "release" / "tiny", base / "models" / "editkit" / "swiftedit")

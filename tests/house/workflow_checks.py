@@ -14,6 +14,7 @@ DOWNLOADED = {
     "CLIPVisionLoader",
     "CheckpointLoaderSimple",
     "DualCLIPLoader",
+    "EditKitLoadEditMGT",
     "EditKitLoadSwiftEdit",
     "LoraLoaderModelOnly",
     "UNETLoader",

@@ -150,7 +150,8 @@ def lora():
     after.add_patches(patches, 1.0)
     two = sampled(after, inverted)
     plain = latents(GENERATOR, CASES["image"], CASES["half"])
-    return {"patched": len(taken) == len(patches), "before": away(one[0], case["edit"]),
+    return {"patched": len(taken) == len(patches), "matters": away(case["edit"], case["without"]),
+            "before": away(one[0], case["edit"]),
             "after": away(two, case["edit"]), "taken_off": away(plain[0], case["without"])}  # fmt: skip
 
 

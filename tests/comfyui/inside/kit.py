@@ -1,13 +1,17 @@
 """ComfyUI's Python with the pack in it, the tiny SwiftEdit of a folder, and short ways to run its nodes."""
 
-import hashlib
 import sys
 from pathlib import Path
 
 from start import start
 
 COMFYUI, PACK, FOLDER = (Path(a) for a in sys.argv[1:4])
+PLACE = sys.argv[4] if len(sys.argv) > 4 else "cpu"
 pack = start(COMFYUI, PACK, FOLDER)
+if PLACE != "cpu":
+    import placement
+
+    placement.enter(gpu_only=PLACE == "gpu-only")
 
 import comfy.clip_vision  # noqa: E402 - ComfyUI's modules exist from here on
 import comfy.sd  # noqa: E402
@@ -15,6 +19,7 @@ import folder_paths  # noqa: E402
 import torch  # noqa: E402
 from comfy_extras import nodes_custom_sampler as custom  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
+from tiny_parts import SIZES, Words  # noqa: E402
 
 folder_paths.folder_names_and_paths["editkit"] = ([str(FOLDER / "release")], {".safetensors"})
 NODES = pack.NODE_CLASS_MAPPINGS
@@ -27,27 +32,19 @@ def check(function):
     return function
 
 
-class Clip:
-    """Stands for a text encoder: the same random tokens for the same words, as the reference has them."""
+class Clip(Words):
+    """The tests' text encoder, which counts."""
 
     encoded = 0
 
-    def tokenize(self, text):
-        return text
-
     def encode_from_tokens_scheduled(self, text):
         self.encoded += 1
-        seed = int(hashlib.sha256(text.encode()).hexdigest()[:8], 16)
-        tokens = torch.randn(1, 77, 48, generator=torch.Generator().manual_seed(seed))
-        return [[tokens, {"pooled_output": None}]]
+        return super().encode_from_tokens_scheduled(text)
 
 
 def make_vae():
-    sizes = {"double_z": True, "z_channels": 4, "resolution": 64, "in_channels": 3, "out_ch": 3, "ch": 32,
-             "ch_mult": [1, 1, 1, 1], "num_res_blocks": 1, "attn_resolutions": [], "dropout": 0.0}  # fmt: skip
-    made = comfy.sd.VAE(
-        sd=load_file(FOLDER / "vae.safetensors"), config={"params": {"ddconfig": sizes, "embed_dim": 4}}
-    )
+    parameters = {"params": {"ddconfig": SIZES, "embed_dim": 4}}
+    made = comfy.sd.VAE(sd=load_file(FOLDER / "vae.safetensors"), config=parameters)
     made.throw_exception_if_invalid()
     return made
 

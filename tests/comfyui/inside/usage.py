@@ -8,6 +8,7 @@ from kit import (
     EDIT,
     GENERATOR,
     INVERSION,
+    NODES,
     SCALES,
     SOURCE,
     VAE,
@@ -67,6 +68,110 @@ def many_edits():
     }  # fmt: skip
 
 
+def batch(*texts):
+    return node("SwiftEditPrompts", clip=CLIP, edits="\n".join(texts))[0]
+
+
+@check
+def off_the_grid():
+    """A photograph whose scaled size is no multiple of the cells: the graph's M is the single node's, to the cell."""
+    out = {}
+    for height, width, side in ((384, 512, 256), (100, 150, 64)):
+        image = torch.rand(1, height, width, 3, generator=torch.Generator().manual_seed(height))
+        inverted, *_, fit, cells = invert(image, side=side)
+        made = decoded(latents(GENERATOR, image, cells, inverted=inverted)[0])
+        full = node("SwiftEditDeliver", image=image, edited=made, fit=fit, feather=0)[0]
+        out[f"{height}x{width}"] = away(full, whole(image, side=side)[0])
+        mask = torch.zeros(1, height, width)
+        mask[:, : height // 3, width // 5 :] = 1
+        aram = {"clip_vision": VISION, "image": image, "preset": "official", **SCALES, **CUSTOM}
+        model = node("SwiftEditARaM", model=GENERATOR, mask=mask, fit=fit, **aram)[0]
+        full = node("SwiftEditDeliver", image=image, edited=decoded(sampled(model, inverted)), fit=fit, feather=0)[0]
+        out[f"{height}x{width}_own"] = away(full, whole(image, side=side, mask=mask)[0])
+    return out
+
+
+@check
+def batches_that_do_not_fit():
+    """Edits of one inverted photograph with other pictures for ARaM; prompts that are more than the latents."""
+    image, half = CASES["image"], CASES["half"]
+    edits, both = batch("a black dog", "a red bird"), torch.cat([image, CASES["second"]])
+    inverted = invert(image, edit=edits)[0]
+    made = latents(GENERATOR, both, half, edit=edits, inverted=inverted)
+    bird = CLIP.encode_from_tokens_scheduled("a red bird")
+    alone = latents(GENERATOR, CASES["second"], half, edit=bird, inverted=invert(image, edit=bird)[0])
+    three, one = batch("a", "b", "c"), invert(image)[0]
+    two = invert(both)[0]
+    return {"other_picture": max(away(m[1:], a) for m, a in zip(made, alone)),
+            "one_latent": refused(lambda: latents(GENERATOR, image, half, edit=three, inverted=one)),
+            "two_latents": refused(lambda: latents(GENERATOR, both, half, edit=three, inverted=two)),
+            "masks": refused(lambda: whole(image, mask=torch.ones(2, 64, 72)))}  # fmt: skip
+
+
+@check
+def many_in_parts():
+    """More edits than run at once equal those edits alone."""
+    texts = [f"a thing of the kind {i}" for i in range(10)]
+    made, back, _ = whole(CASES["image"], edit="\n".join(texts), one_per_line=True)
+    alone = {i: whole(CASES["image"], edit=texts[i])[0] for i in (0, 7, 8, 9)}
+    return {"rows": len(made), "back": len(back), "worst": max(away(made[i : i + 1], one) for i, one in alone.items())}
+
+
+@check
+def odd_inputs():
+    """What a user may wire by mistake or by habit."""
+    image, half = CASES["image"], CASES["half"]
+    ranged = [[SOURCE[0][0], {**SOURCE[0][1], "start_percent": 0.0, "end_percent": 0.3}]]
+    plain, loud = (latents(GENERATOR, image, m, inverted=invert(image)[0])[0] for m in (half, 3 * half.ceil()))
+    full = latents(GENERATOR, image, half.ceil(), inverted=invert(image)[0])[0]
+    inverted, *_, fit, _ = invert(image)
+    empty = node("SwiftEditDeliver", image=image, edited=1 - image, fit=fit, feather=0, mask=torch.zeros(1, 64, 64))[0]
+    return {"generator_as_inversion": refused(lambda: invert(image, model=GENERATOR)),
+            "range": refused(lambda: invert(image, source=ranged)), "clamped": away(loud, full),
+            "grey": away(plain, full), "no_mask": away(empty, 1 - image),
+            "linked": NODES["EditKitLoadSwiftEdit"].VALIDATE_INPUTS(None)}  # fmt: skip
+
+
+@check
+def other_attention():
+    """Another pack's attention is used in the patched layers too."""
+    from comfy.ldm.modules import attention
+
+    calls = []
+
+    def counted(function, *args, **kwargs):
+        calls.append(1)
+        return function(*args, **kwargs)
+
+    model = GENERATOR.clone()
+    model.model_options["transformer_options"]["optimized_attention_override"] = counted
+    inverted = invert(CASES["image"])[0]
+    made = latents(model, CASES["image"], CASES["half"], inverted=inverted)[0]
+    layers = sum(isinstance(m, attention.CrossAttention) for m in GENERATOR.model.diffusion_model.modules())
+    return {"calls": len(calls), "layers": layers,
+            "same": away(made, latents(GENERATOR, CASES["image"], CASES["half"], inverted=inverted)[0])}  # fmt: skip
+
+
+@check
+def let_go():
+    """What was remembered goes with the photograph and the MODEL that it was made from."""
+    import gc
+    import weakref
+
+    import comfy.model_sampling as sampling
+
+    class Guessed(sampling.ModelSamplingDiscrete, sampling.V_PREDICTION):
+        pass
+
+    image, model = CASES["image"].clone(), INVERSION.clone()
+    model.add_object_patch("model_sampling", Guessed(model.model.model_config))
+    whole(image, inversion=model)
+    before, seen = len(memo._results), [weakref.ref(image), weakref.ref(model)]
+    del image, model
+    gc.collect()
+    return {"before": before, "after": len(memo._results), "alive": [ref() is not None for ref in seen]}
+
+
 @check
 def sizes():
     """Portrait, landscape, odd sides and large photographs: own size back, bit-identical outside the mask."""
@@ -79,7 +184,7 @@ def sizes():
         exact = bool(torch.equal(made[soft == 0], image[soft == 0]))
         edited = bool((made[mask > 0.5] != image[mask > 0.5]).any())
         out[f"{height}x{width}"] = [list(made.shape), list(back.shape), exact, edited, float(soft.mean())]
-        inverted, _, _, found, difference, preview, _ = invert(image, side=side)
+        inverted, _, _, found, difference, preview, *_ = invert(image, side=side)
         shapes = [list(x.shape) for x in (found, preview, inverted["samples"])]
         out[f"{height}x{width}_invert"] = [*shapes, float(difference.min()), float(difference.max())]
     rgba = torch.rand(1, 64, 72, 4, generator=torch.Generator().manual_seed(1))
@@ -92,7 +197,7 @@ def sizes():
 def delivered():
     """The step-by-step graph at full size: exact outside the mask, the edit of the node of all in one inside."""
     image = torch.rand(1, 128, 192, 3, generator=torch.Generator().manual_seed(4))
-    inverted, _, _, found, _, _, fit = invert(image, side=78)  # half the size, so that the mask's cells stay cells
+    inverted, _, _, found, _, _, fit, _ = invert(image, side=78)  # half the size: cells stay cells
     made = decoded(latents(GENERATOR, image, found, inverted=inverted)[0])
     full = node("SwiftEditDeliver", image=image, edited=made, fit=fit, feather=3, mask=found)[0]
     everywhere = node("SwiftEditDeliver", image=image, edited=made, fit=fit, feather=3)[0]

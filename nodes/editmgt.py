@@ -1,0 +1,375 @@
+"""EditMGT: an instruction edits a picture as tokens; what is not edited is held."""
+
+import logging
+from dataclasses import replace
+
+import torch
+
+from ..models import masks, region
+from ..models.editmgt import localise as localisation
+from ..models.editmgt.options import BIASES, TIMES, Options
+from ..models.editmgt.picture import fit
+from ..models.editmgt.schedule import HOLDS, SCHEDULES
+from ..models.errors import EditError
+from .host import editmgt, editmgt_run, folders
+from .host.devices import in_comfyui
+from .host.editmgt_run import Holding, Reading
+from .host.progress import reporter
+from .unpacking import packed, packed_mask, picture, repeated
+from .unpacking import region as region_of
+
+CATEGORY = "EditKit/editmgt"
+LOCALISE, HOLD, SQUARE = "EDITKIT_MGT_LOCALISE", "EDITKIT_MGT_HOLD", "EDITKIT_MGT_SQUARE"
+SEED_INPUT = ("INT", {"default": 0, "min": 0, "max": 0xFFFFFFFFFFFFFFFF, "control_after_generate": True,
+                      "tooltip": "The same seed gives the same tokens on every machine."})  # fmt: skip
+OPTIONS = {
+    "steps": ("INT", {"default": 16, "min": 1, "max": 256, "tooltip": "The paper's 16, the released code's 36."}),
+    "cfg": ("FLOAT", {"default": 6.0, "min": 1.0, "max": 30.0, "step": 0.1,
+                      "tooltip": "How strongly the instruction counts against the negative; 1 leaves the latter out."}),
+    "gamma": ("FLOAT", {"default": 1.1, "min": 0.0, "max": 4.0, "step": 0.05,
+                        "tooltip": "The reference's strength: 1 as trained, more holds on to the picture."}),
+    "bias": ([*BIASES], {
+        "tooltip": "What gamma joins: the reference and all else (released weights), or the picture (Eq. 2)."}),
+    "schedule": (["model", *SCHEDULES], {"tooltip": "How fast tokens settle. model: as its folder says."}),
+    "temperature": ("FLOAT", {"default": 2.0, "min": 0.0, "max": 10.0, "step": 0.1,
+                              "tooltip": "Chance in what settles first, at the first step."}),
+    "final_temperature": ("FLOAT", {"default": 0.0, "min": 0.0, "max": 10.0, "step": 0.1,
+                                    "tooltip": "The same at the last step."}),
+    "time": ([*TIMES], {
+        "tooltip": "What the network is told: the step's number (released), or the masked share (as in training)."}),
+}  # fmt: skip
+
+
+def chosen(steps, cfg, gamma, bias, schedule, temperature, final_temperature, time, model) -> Options:
+    """The run's options from the widgets."""
+    return Options(
+        steps=steps, guidance=cfg, gamma=gamma, bias=bias, time=time, temperature=(temperature, final_temperature),
+        schedule=model.schedule if schedule == "model" else schedule,
+    )  # fmt: skip
+
+
+class LoadEditMGT:
+    DESCRIPTION = "Loads EditMGT's release (or base Meissonic's): transformer, text encoders and VQ tokenizer."
+    CATEGORY = CATEGORY
+    SEARCH_ALIASES = ["meissonic", "masked generative transformer", "maskgit", "instruction editing"]
+    RETURN_TYPES, RETURN_NAMES = ("MODEL", "CLIP", "VAE"), ("model", "clip", "vae")
+    OUTPUT_TOOLTIPS = (
+        "The masked generative transformer.",
+        "Gemma's states and CLIP's pooled vector; Clip Text Encode takes it.",
+        "The VQ tokenizer; VAE Encode and VAE Decode take it.",
+    )
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "release": ([*folders.editmgt_folders()] or [""], {
+                    "tooltip": "A folder below models/editkit that holds the release."}),
+                "weight_dtype": ([*editmgt.DTYPES], {
+                    "tooltip": "How the weights are kept. default: bf16 where the GPU computes in it, else fp32."}),
+            }
+        }  # fmt: skip
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, release):
+        if release is None:  # a linked name is known only when it runs
+            return True
+        try:
+            folders.editmgt_folder(release)
+        except EditError as problem:
+            return str(problem)
+        return True
+
+    def run(self, *, release, weight_dtype):
+        return editmgt.load(release, weight_dtype)
+
+
+class EditMGTLocalise:
+    DESCRIPTION = "Chooses whose attention says where the edit acts: blocks, a word, and the smoothing."
+    CATEGORY = CATEGORY
+    SEARCH_ALIASES = ["attention map", "localization", "cross-attention", "daam"]
+    RETURN_TYPES, RETURN_NAMES = (LOCALISE,), ("localise",)
+    OUTPUT_TOOLTIPS = ("For EditMGT Sample and Region Hold.",)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "blocks": ("STRING", {"default": localisation.BLOCKS, "tooltip":
+                                      "Numbers and ranges of 0 to 41, or double, single, all."}),
+                "keyword": ("STRING", {"default": "", "tooltip":
+                                       "A word or phrase of the instruction; empty: the whole of it."}),
+                "occurrence": ("INT", {"default": 1, "min": 0, "max": 64, "tooltip":
+                                       "Which one, where the word is repeated; 0 takes all."}),
+                "method": ([*localisation.METHODS], {
+                    "default": "adaptive", "tooltip": "How the map is made coherent (appendix B.2)."}),
+                "strength": ("FLOAT", {"default": 1.0, "min": 0.1, "max": 5.0, "step": 0.1,
+                                       "tooltip": "Of the filters."}),
+                "factor": ("INT", {"default": 3, "min": 1, "max": 9, "tooltip": "Of the interpolations: 1, 3 or 5."}),
+                "preserve_peaks": ("BOOLEAN", {"default": True, "tooltip": "Keeps the brightest tenth as it is."}),
+            }
+        }  # fmt: skip
+
+    def run(self, *, blocks, keyword, occurrence, method, strength, factor, preserve_peaks):
+        smoothing = localisation.Smoothing(method, strength, factor, preserve_peaks)
+        return (Reading(blocks, keyword.strip(), occurrence, smoothing),)
+
+
+class EditMGTRegionHold:
+    DESCRIPTION = "Keeps tokens of the picture: outside your mask, or where the instruction's attention is below λ."
+    CATEGORY = CATEGORY
+    SEARCH_ALIASES = ["region hold", "inpaint", "preserve background"]
+    RETURN_TYPES, RETURN_NAMES, OUTPUT_TOOLTIPS = (HOLD,), ("hold",), ("For EditMGT Sample and Guider.",)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "threshold": ("FLOAT", {"default": 0.0, "min": 0.0, "max": 1.01, "step": 0.01, "tooltip":
+                                        "λ: tokens whose attention (0 to 1) is below it are kept; 0 keeps none."}),
+                "mode": ([*HOLDS], {"tooltip": "official: what is kept may change later. strict: it never does."}),
+                "mask_threshold": ("FLOAT", {"default": 0.5, "min": 0.01, "max": 1.0, "step": 0.01, "tooltip":
+                                             "From which share of white a token of the mask is edited."}),
+            },
+            "optional": {
+                "mask": ("MASK", {"tooltip": "White is edited, the rest is kept."}),
+                "localise": (LOCALISE, {"tooltip": "Whose attention; open: all words, blocks 28-36."}),
+            },
+        }  # fmt: skip
+
+    def run(self, *, threshold, mode, mask_threshold, mask=None, localise=None):
+        return (Holding(threshold, mode, region_of(mask), mask_threshold, localise),)
+
+
+class EditMGTSample:
+    DESCRIPTION = "Edits a picture by an instruction, or makes one from text, by filling in tokens step by step."
+    CATEGORY = CATEGORY
+    SEARCH_ALIASES = ["instruction edit", "text to image", "meissonic", "masked generation"]
+    RETURN_TYPES = ("LATENT", "MASK", SQUARE)
+    RETURN_NAMES = ("latent", "changed", "square")
+    OUTPUT_TOOLTIPS = (
+        "The tokens; EditMGT Decode or VAE Decode makes them a picture.",
+        "Where tokens are new: everywhere but where they were held.",
+        "How the picture lies on the trained square, for EditMGT Decode.",
+    )
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "model": ("MODEL", {"tooltip": "From Load EditMGT."}),
+                "clip": ("CLIP", {"tooltip": "From Load EditMGT."}),
+                "vae": ("VAE", {"tooltip": "From Load EditMGT."}),
+                "instruction": ("STRING", {"default": "", "multiline": True, "tooltip": "What to change or show."}),
+                "negative": ("STRING", {"default": "", "multiline": True, "tooltip": "What it should not be."}),
+                **OPTIONS, "seed": SEED_INPUT,
+                "side": ("INT", {"default": 0, "min": 0, "max": 2048, "step": 32,
+                                 "tooltip": "Side of the square in pixels; 0 is what the model was trained on."}),
+            },
+            "optional": {
+                "image": ("IMAGE", {"tooltip": "The picture to edit, any size. Left open: text to image."}),
+                "hold": (HOLD, {"tooltip": "What of the picture is kept."}),
+                "localise": (LOCALISE, {"tooltip": "Reads where the instruction acts, for EditMGT Localisation Map."}),
+            },
+        }  # fmt: skip
+
+    def run(
+        self, *, model, clip, vae, instruction, negative, seed, side, image=None, hold=None, localise=None, **options
+    ):
+        net = editmgt.network(model)
+        options = chosen(**options, model=net)
+        side, hold = side or editmgt.side_of(net), hold or Holding()
+        reading = hold.reading or localise or (Reading() if hold.threshold > 0 else None)
+        square = None if image is None else fit(picture(image)[0], side)
+        reference = None if square is None else vae.tokens(square.pixels)
+        mask = _new_tokens(hold, square)
+        count = 1 if reference is None else len(reference)
+        text = editmgt_run.repeated(clip.encode([instruction]), count, "instructions")
+        without = editmgt_run.repeated(clip.encode([negative]), count, "negatives")
+        net = editmgt.network(model)  # the encoders may have taken its place
+        rows = clip.rows(instruction, reading.keyword, reading.occurrence) if reading and reading.keyword else None
+        options = replace(options, threshold=hold.threshold, hold=hold.mode)
+        options = editmgt_run.with_reading(options, net, reading, rows)
+        tell, grid = reporter(), (side // 16, side // 16)
+        result, attention = editmgt_run.run(
+            net, text, without, grid, options, seed=seed, reference=reference, mask=mask, reading=reading,
+            micro=(side, side, 0, 0, 6), report=lambda told: tell(told.index + 1, options.steps),
+        )  # fmt: skip
+        held = result.held.cpu()
+        if bool(held.all()):
+            _warn("EditMGT held every token: the result is the input. Lower λ, or paint a larger mask.")
+        changed = (~held).float()
+        changed = square.tokens_out(changed) if square is not None else _enlarged(changed)
+        extra = {} if attention is None else {editmgt.ATTENTION: (attention, net.diffusion_model.grid(result.tokens))}
+        return editmgt.latent(net, result.tokens.cpu(), **extra), packed_mask(changed), square
+
+
+def _enlarged(values):
+    return torch.nn.functional.interpolate(values[:, None], scale_factor=16, mode="nearest")[:, 0]
+
+
+def _new_tokens(hold: Holding, square):
+    """The user's mask at the tokens, or None. EditError without a picture."""
+    if hold.mask is None:
+        return None
+    if square is None:
+        raise EditError("A mask needs the picture of which the rest is kept; wire an image.")
+    mask = masks.fit(hold.mask, *square.original, batch=len(square.pixels))
+    return square.tokens_in(mask, hold.mask_threshold)
+
+
+def _warn(sentence: str) -> None:
+    if in_comfyui():
+        logging.getLogger("EditKit").warning(sentence)
+    else:
+        import sys
+
+        print(sentence, file=sys.stderr)
+
+
+class EditMGTDecode:
+    DESCRIPTION = (
+        "Makes tokens a picture at the photograph's own size; where nothing was changed the photograph stays "
+        "bit-identical."
+    )
+    CATEGORY = CATEGORY
+    SEARCH_ALIASES = ["vq decode", "vae decode", "composite"]
+    RETURN_TYPES, RETURN_NAMES, OUTPUT_TOOLTIPS = ("IMAGE",), ("image",), ("The edited picture.",)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "vae": ("VAE", {"tooltip": "From Load EditMGT."}),
+                "latent": ("LATENT", {"tooltip": "From EditMGT Sample."}),
+                "feather": ("INT", {"default": 8, "min": 0, "max": 256,
+                                    "tooltip": "Pixels over which the edit blends into the photograph."}),
+            },
+            "optional": {
+                "image": ("IMAGE", {"tooltip": "The photograph; left open: the decoded square as it is."}),
+                "square": (SQUARE, {"tooltip": "From EditMGT Sample."}),
+                "changed": ("MASK", {"tooltip": "Where the edit goes. Left open: everywhere."}),
+            },
+        }  # fmt: skip
+
+    def run(self, *, vae, latent, feather, image=None, square=None, changed=None):
+        made = vae.decode(latent["samples"]).movedim(-1, 1)
+        if image is None or square is None:
+            return (packed(made if square is None else square.restored(made)),)
+        rgb, alpha = picture(image)
+        if tuple(rgb.shape[-2:]) != square.original:
+            raise EditError("The photograph is not the one that was sampled from; wire the same image to both nodes.")
+        original, alpha, made = repeated(rgb, alpha, square.restored(made).to(rgb))
+        changed = region_of(changed)
+        if changed is not None:
+            kept = masks.invert(masks.fit(changed.to(rgb.device), *square.original, batch=len(made)))
+            soft = masks.invert(masks.feather(kept, feather))  # inward, so that what was held stays bit-identical
+            made = region.composite(original, made, soft)
+        return (packed(made, alpha),)
+
+
+class EditMGTLocalisationMap:
+    DESCRIPTION = "Shows where the instruction's attention lay, step by step and in all, and makes it a mask."
+    CATEGORY = CATEGORY
+    SEARCH_ALIASES = ["heat map", "attention map", "localization"]
+    RETURN_TYPES, RETURN_NAMES = ("IMAGE", "IMAGE", "MASK"), ("final", "steps", "mask")
+    OUTPUT_TOOLTIPS = ("The final map over the picture.", "The map of each step.", "Where the final map is λ or more.")
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "latent": ("LATENT", {"tooltip": "From EditMGT Sample with EditMGT Localise wired to it."}),
+                "localise": (LOCALISE, {"tooltip": "Its smoothing; blocks and keyword count where it was sampled."}),
+                "threshold": ("FLOAT", {"default": 0.5, "min": 0.0, "max": 1.0, "step": 0.01, "tooltip": "λ."}),
+                "final": (["mean", "last"], {"tooltip": "The final map: of all steps' attention, or of the last."}),
+                "opacity": ("FLOAT", {"default": 0.6, "min": 0.0, "max": 1.0, "step": 0.05,
+                                      "tooltip": "Of the colours over the picture."}),
+            },
+            "optional": {
+                "image": ("IMAGE", {"tooltip": "The photograph."}),
+                "square": (SQUARE, {"tooltip": "From EditMGT Sample."}),
+            },
+        }  # fmt: skip
+
+    def run(self, *, latent, localise, threshold, final, opacity, image=None, square=None):
+        if editmgt.ATTENTION not in latent:
+            raise EditError("The latent carries no attention; wire EditMGT Localise to EditMGT Sample.")
+        attention, grid = latent[editmgt.ATTENTION]
+        gathered = localisation.Localiser(grid, localise.smoothing)
+        gathered.attention = list(attention)
+        steps, whole = gathered.steps(), gathered.final(final)
+
+        def placed(maps):
+            if square is not None:
+                return square.tokens_out(maps, smooth=True)
+            return localisation.enlarged(maps, tuple(16 * s for s in latent["samples"].shape[-2:]))
+
+        shown = None if image is None or square is None else picture(image)[0][:1]
+        pictures = [localisation.heat_map(placed(maps[:1]), shown, opacity) for maps in steps]
+        large = placed(whole)
+        rgb = None if image is None or square is None else picture(image)[0]
+        return (packed(localisation.heat_map(large, rgb, opacity)), packed(torch.cat(pictures)),
+                packed_mask(localisation.mask(large, threshold)))  # fmt: skip
+
+
+class EditMGTGuider:
+    DESCRIPTION = "Lets Sampler Custom Advanced run EditMGT: the sigmas' number gives the steps, the noise the seed."
+    CATEGORY = CATEGORY
+    SEARCH_ALIASES = ["guider", "sampler custom"]
+    RETURN_TYPES, RETURN_NAMES = ("GUIDER", "SIGMAS"), ("guider", "sigmas")
+    OUTPUT_TOOLTIPS = ("For Sampler Custom Advanced.", "As many steps as `steps` says.")
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "model": ("MODEL", {"tooltip": "From Load EditMGT."}),
+                "positive": ("CONDITIONING", {"tooltip": "The instruction, by EditMGT's CLIP."}),
+                **OPTIONS,
+            },
+            "optional": {
+                "negative": ("CONDITIONING", {"tooltip": "What the picture should not be; left open: no guidance."}),
+                "reference": ("LATENT", {"tooltip": "The picture to edit, by EditMGT's VAE. Open: the latent that is "
+                                         "sampled, if it holds a picture."}),
+                "hold": (HOLD, {"tooltip": "λ and a mask; Set Latent Noise Mask's keeps as well."}),
+            },
+        }  # fmt: skip
+
+    def run(self, *, model, positive, negative=None, reference=None, hold=None, **options):
+        if not in_comfyui():
+            raise EditError("EditMGT Guider works in ComfyUI's samplers; use EditMGT Sample here.")
+        net = editmgt.network(model)
+        options = chosen(**options, model=net)
+        text, without = (
+            editmgt_run.from_conditioning(c, n) for c, n in ((positive, "positive"), (negative, "negative"))
+        )
+        guider = editmgt_run.Guider(model, text, without, options, reference, hold)
+        return guider, torch.linspace(1.0, 0.0, options.steps + 1)
+
+
+NODE_CLASS_MAPPINGS = {
+    "EditKitLoadEditMGT": LoadEditMGT,
+    "EditKitEditMGTLocalise": EditMGTLocalise,
+    "EditKitEditMGTRegionHold": EditMGTRegionHold,
+    "EditKitEditMGTSample": EditMGTSample,
+    "EditKitEditMGTDecode": EditMGTDecode,
+    "EditKitEditMGTLocalisationMap": EditMGTLocalisationMap,
+    "EditKitEditMGTGuider": EditMGTGuider,
+}
+NODE_DISPLAY_NAME_MAPPINGS = {
+    "EditKitLoadEditMGT": "Load EditMGT",
+    "EditKitEditMGTLocalise": "EditMGT Localise",
+    "EditKitEditMGTRegionHold": "EditMGT Region Hold",
+    "EditKitEditMGTSample": "EditMGT Sample",
+    "EditKitEditMGTDecode": "EditMGT Decode",
+    "EditKitEditMGTLocalisationMap": "EditMGT Localisation Map",
+    "EditKitEditMGTGuider": "EditMGT Guider",
+}

@@ -1,0 +1,48 @@
+"""γ without a matrix of biases equals the one with it."""
+
+import pytest
+import torch
+
+from editkit.models.editmgt.attention import Attend
+from editkit.models.errors import EditError
+
+
+def qkv(n=23, queries=None):
+    draw = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(2, 3, n, 8, generator=draw) for _ in range(3))
+    return q[:, :, :queries], k, v
+
+
+@pytest.mark.parametrize("text", [True, False])
+@pytest.mark.parametrize("gamma", [0.3, 1.0, 1.1, 3.0])
+@pytest.mark.parametrize("queries", [None, 14])
+def test_extra_channels_equal_the_dense_bias(gamma, text, queries):
+    q, k, v = qkv(queries=queries)
+    quick, dense = (Attend(gamma, text=text, dense=d)(q, k, v, 5, 9) for d in (False, True))
+    torch.testing.assert_close(quick, dense, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("text", [True, False])
+def test_the_bias_is_equation_2(text):
+    """log γ between the reference and the picture, and in the released form the text as well; 0 elsewhere."""
+    q, k, _ = qkv(6)
+    bias = Attend(2.0, text=text).bias(q, k, 2, 2)
+    kind = ["text", "text", "picture", "picture", "reference", "reference"]
+    for row in range(6):
+        for column in range(6):
+            pair = {kind[row], kind[column]}
+            biased = pair == {"picture", "reference"} or (text and pair == {"text", "reference"})
+            assert float(bias[row, column]) == pytest.approx(0.6931472 if biased else 0.0)
+
+
+def test_gamma_0_hides_the_reference():
+    q, k, v = qkv()
+    changed = v.clone()
+    changed[:, :, -9:] += 10
+    hidden, still = Attend(0.0)(q, k, v, 5, 9), Attend(0.0)(q, k, changed, 5, 9)
+    assert torch.equal(hidden[:, :14], still[:, :14])
+
+
+def test_a_negative_strength_is_said():
+    with pytest.raises(EditError, match="-1"):
+        Attend(-1)
