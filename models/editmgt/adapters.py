@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from torch import Tensor, nn
 
 from ..errors import EditError
+from .lora import Lora
 from .transformer import EditMGT
 
 TARGETS = ("to_q", "to_k", "to_v")  # the official trainer's
@@ -80,29 +81,15 @@ class Adapters(nn.Module):
         for block in self._blocks:
             del block.attn.project_reference
 
-    def state(self) -> dict[str, Tensor]:
-        """The weights by the names of the layers: `<layer>.lora_A.weight` [rank, in] and `.lora_B.weight`."""
-        return named(self.names, self.state_dict())
+    def loras(self) -> dict[str, Lora]:
+        """What has been learnt, by the names of the layers."""
+        return loras(self.names, self.state_dict(), self.alpha / self.rank)
 
 
-def named(names: list[str], state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict of `Adapters` with its layers' names for their numbers."""
-    out = {}
-    for key, value in state.items():
-        _, number, rest = key.split(".", 2)
-        out[f"{names[int(number)]}.{rest}"] = value
-    return out
-
-
-def merged(state: dict[str, Tensor], lora: dict[str, Tensor], scale: float) -> dict[str, Tensor]:
-    """A transformer's state dict with a LoRA of `Adapters.state`'s names added to it, scale = alpha / rank."""
-    out = dict(state)
-    for key, down in lora.items():
-        if key.endswith(".lora_A.weight"):
-            name = key.removesuffix(".lora_A.weight")
-            change = scale * (lora[f"{name}.lora_B.weight"].float() @ down.float())
-            out[f"{name}.weight"] = (state[f"{name}.weight"].float() + change).to(state[f"{name}.weight"].dtype)
-    return out
+def loras(names: list[str], state: dict[str, Tensor], scale: float) -> dict[str, Lora]:
+    """A state dict of `Adapters` on layers of these names, taken apart."""
+    halves = ((f"adapters.{i}.lora_A.weight", f"adapters.{i}.lora_B.weight") for i in range(len(names)))
+    return {name: Lora(state[a], state[b], scale) for name, (a, b) in zip(names, halves)}
 
 
 def _chosen(net: EditMGT, targets: tuple[str, ...], part: str) -> dict[str, nn.Module]:

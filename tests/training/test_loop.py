@@ -154,3 +154,14 @@ def test_a_step_with_infinite_gradients_is_skipped(tmp_path):
     before = stage.net.weight.detach().clone()
     loop.run(stage, Store(tmp_path, "toy"), options(steps=3))
     assert torch.equal(stage.net.weight, before)
+
+
+def test_gathered_gradients_are_those_of_one_large_batch(tmp_path):
+    """Two batches of 8 before a step are one of 16: the toy draws its numbers one after the other."""
+    weights = []
+    for batch, accumulate in ((16, 1), (8, 2)):
+        torch.manual_seed(0)
+        line = Line()
+        loop.run(line, Store(tmp_path / str(batch), "toy"), options(steps=5, batch=batch, accumulate=accumulate))
+        weights.append(torch.cat([p.detach().flatten() for p in line.parameters()]))
+    assert torch.allclose(*weights, atol=1e-6)

@@ -3,7 +3,7 @@
 import argparse
 
 from ...models.editmgt.adapters import PARTS, TARGETS
-from ...models.editmgt.sampling import TIMES
+from ...models.editmgt.options import TIMES
 from ...models.editmgt.schedule import SCHEDULES
 from .release import CONNECTORS
 

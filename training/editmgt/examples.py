@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...models.editmgt.sampling import Text
+from ...models.editmgt.options import Text
 
 KEPT_TEXTS, KEPT_PICTURES = 512, 65536  # encoded ones kept in memory: 2.4 MB and 8 kB each at full size
 Made = TypeVar("Made")
@@ -79,12 +79,11 @@ class Texts:
         self.encoders, self._kept = encoders, Kept(KEPT_TEXTS)
 
     def __call__(self, texts: list[str]) -> Text:
-        """[b] instructions, in float32."""
+        """[b] instructions, in float32, on the CPU: at full size each takes as much room as a thousand pictures."""
         found = [self._kept(text, lambda t=text: self._encode(t)) for text in texts]
         return Text(torch.cat([t.states for t in found]), torch.cat([t.pooled for t in found]))
 
     @torch.no_grad()
     def _encode(self, text: str) -> Text:
         made = self.encoders.text(text)
-        with torch.autocast(made.states.device.type, enabled=False):
-            return Text(made.states.float(), made.pooled.float())
+        return Text(made.states.float().cpu(), made.pooled.float().cpu())

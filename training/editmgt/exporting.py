@@ -1,7 +1,6 @@
 """`train editmgt export`: the averages as a folder that Load EditMGT reads, or a LoRA as the official trainer's."""
 
 import argparse
-import json
 import os
 import shutil
 from dataclasses import fields
@@ -10,8 +9,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ...models.editmgt.adapters import merged, named
+from ...models.editmgt import checkpoint, files
+from ...models.editmgt.adapters import loras
 from ...models.editmgt.config import MGTConfig
+from ...models.editmgt.lora import CONFIG, Lora, merged
 from ...models.editmgt.transformer import EditMGT
 from ...models.errors import EditError
 from ..store import Store
@@ -19,7 +20,7 @@ from . import release, running
 from .stages import PHASES
 
 PREFIX = "unet._orig_mod."  # before the official trainer's names
-LORA, LORA_CARD = "pytorch_lora_weights.safetensors", "lora_config.json"
+LORA = "pytorch_lora_weights.safetensors"  # as diffusers calls it
 
 
 def export(arguments: argparse.Namespace, store: Store) -> dict:
@@ -48,14 +49,12 @@ def _trained(store: Store, wanted: str | None) -> tuple[str, str]:
 
 
 def _write_model(out: Path, arguments, store: Store, card: dict, phase: str, kind: str) -> None:
-    from ...models.editmgt import checkpoint
-
     start = _start(arguments, card)  # before anything is written
     shape, state = shape_of(card), _weights(arguments, store, card, phase, kind, start)
     checkpoint.save_transformer(out / "editmgt", shape, state)
     checkpoint.save_settings(out / "scheduler", checkpoint.Settings(shape.mask_token, card["mask_schedule"]))
     told = {name: card[name] for name in ("time", "mask_schedule", "negative")} | {"phase": phase}
-    _write_json(out / "training.json", told)
+    files.save_json(out / "training.json", told)
     if start is not None and not arguments.transformer_only:
         parts = start.parts
         for name in ("text_encoder", "tokenizer", "vqvae", "llm_encoder"):
@@ -69,10 +68,14 @@ def _weights(arguments, store: Store, card: dict, phase: str, kind: str, start) 
     if chosen["part"] != "all":
         raise EditError("A LoRA on the reference's path alone cannot be merged; leave --merge out.")
     base = _base(store, card, phase, start)
-    net = EditMGT(shape_of(card))
-    names = running.adapters_of(net, chosen, 0).names
-    lora = named(names, store.read_part(f"{phase}_lora"))
-    return merged(base, lora, chosen["alpha"] / chosen["rank"])
+    return merged(base, _loras(shape_of(card), chosen, store.read_part(f"{phase}_lora")))
+
+
+def _loras(shape: MGTConfig, lora: dict, state: dict[str, Tensor]) -> dict[str, Lora]:
+    """A stored LoRA by its layers' names."""
+    with torch.device("meta"):
+        names = running.adapters_of(EditMGT(shape), lora, 0).names
+    return loras(names, state, lora["alpha"] / lora["rank"])
 
 
 def _base(store: Store, card: dict, phase: str, start) -> dict[str, Tensor]:
@@ -100,22 +103,13 @@ def shape_of(card: dict) -> MGTConfig:
 
 def _write_lora(out: Path, state: dict[str, Tensor], shape: MGTConfig, lora: dict) -> None:
     """As the official trainer writes it: names below `unet._orig_mod.`, rank and targets beside it."""
-    from safetensors.torch import save_file
-
-    with torch.device("meta"):
-        names = running.adapters_of(EditMGT(shape), lora, 0).names
-    out.mkdir(parents=True, exist_ok=True)
-    part = out / f"{LORA}.part"
-    save_file({f"{PREFIX}{k}": v for k, v in named(names, state).items()}, part, {"format": "pt"})
-    os.replace(part, out / LORA)
-    _write_json(out / LORA_CARD, {
+    found = _loras(shape, lora, state).items()
+    halves = {f"{PREFIX}{n}.lora_{h}.weight": getattr(one, h) for n, one in found for h in "AB"}
+    files.save_tensors(out / LORA, halves)
+    files.save_json(out / CONFIG, {
         "r": lora["rank"], "lora_alpha": lora["alpha"], "target_modules": lora["targets"],
         "lora_part_enable": lora["part"] == "reference",
     })  # fmt: skip
-
-
-def _write_json(path: Path, data: dict) -> None:
-    path.write_text(json.dumps(data, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _link(source: Path, out: Path) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...models.editmgt.sampling import TIMES
+from ...models.editmgt.options import TIMES
 from ...models.editmgt.schedule import SCHEDULES
 
 STEPS = 16  # of the sampling whose step numbers `time="step"` tells; the paper's
@@ -40,17 +40,17 @@ def masks(rng: np.random.Generator, rate: Tensor, size: tuple[int, int]) -> Tens
     return (order < count[:, None]).view(-1, *size)
 
 
-def told(rate: Tensor, time: str, steps: int = STEPS) -> Tensor:
+def told(rate: Tensor, time: str, schedule: str = "cosine", steps: int = STEPS) -> Tensor:
     """What the network is told of masking rates [b]; it multiplies by 1000 again.
 
     ratio: 1000·r, as the released weights were trained. step: the number, counted down to 0, of the one of `steps`
-    sampling steps (cosine) that starts from so many masked tokens, as they are sampled.
+    sampling steps that starts from so many masked tokens, as the released weights are sampled.
     """
     assert time in TIMES, time
     if time == "ratio":
         return 1000 * rate
-    done = torch.floor(steps * torch.arccos(rate.clamp(0, 1)) * 2 / math.pi)
-    return steps - 1 - done.clamp(0, steps - 1)
+    moment = torch.arccos(rate.clamp(0, 1)) * 2 / math.pi if schedule == "cosine" else 1 - rate
+    return steps - 1 - torch.floor(steps * moment).clamp(0, steps - 1)
 
 
 def loss(logits: Tensor, ids: Tensor) -> Tensor:

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from ...models.editmgt import sampling
-from ...models.editmgt.sampling import Options
+from ...models.editmgt.localise import Smoothing, consolidated, localisation
+from ...models.editmgt.options import Options, Text
 from ...models.editmgt.transformer import EditMGT
 from .examples import Encoders, Example, Texts
 
@@ -15,10 +16,8 @@ AT_ONCE = 32  # edits sampled together
 
 
 def localise(maps: dict[int, Tensor], size: tuple[int, int]) -> Tensor:
-    """Eq. 3 as it is: the mean of the blocks' attention [b, n], rescaled to 0..1 in each picture, [b, h, w]."""
-    mean = torch.stack(list(maps.values())).mean(0)
-    low, high = mean.amin(-1, keepdim=True), mean.amax(-1, keepdim=True)
-    return ((mean - low) / (high - low).clamp_min(1e-12)).unflatten(-1, size)
+    """Eq. 3 as it is: the mean of the blocks' attention, rescaled to 0..1 in each picture, [b, h, w], not smoothed."""
+    return localisation(consolidated(maps), size, Smoothing("none"))
 
 
 @torch.no_grad()
@@ -41,8 +40,8 @@ def edit(
     return torch.cat(made)
 
 
-def _to(text: sampling.Text, device) -> sampling.Text:
-    return sampling.Text(text.states.to(device), text.pooled.to(device))
+def _to(text: Text, device) -> Text:
+    return Text(text.states.to(device), text.pooled.to(device))
 
 
 def followed(made: Tensor, edits: Sequence[Example]) -> dict[str, float]:

@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ...models.editmgt import config
+from ...models.editmgt import checkpoint, config, files, prompts
 from ...models.editmgt.config import MGTConfig
-from ...models.editmgt.sampling import Text
+from ...models.editmgt.options import Text
 from ...models.editmgt.transformer import EditMGT
 from ...models.errors import EditError
 
@@ -19,14 +19,12 @@ CONNECTORS = {"linear": "linear", "mlp2": "mlp", "mlp3": "fmlp", "qformer": "bli
 class Start:
     """Where everything lies. llm: Gemma's folder, which may be elsewhere, as base Meissonic has none."""
 
-    parts: object  # checkpoint.Parts
+    parts: checkpoint.Parts
     llm: Path
 
 
 def find(folder: str, llm: str | None) -> Start:
     """The folders of a run. EditError for one that is missing."""
-    from ...models.editmgt import checkpoint
-
     parts = checkpoint.find(Path(folder).expanduser())
     language = Path(llm).expanduser() if llm else parts.llm_encoder
     if language is None:
@@ -41,8 +39,6 @@ class Release(nn.Module):
 
     def __init__(self, start: Start):
         super().__init__()
-        from ...models.editmgt import checkpoint, prompts
-
         parts = start.parts
         self.tokenizer, self.clip_tokenizer = prompts.load_gemma(start.llm), prompts.load(parts.tokenizer)
         self.gemma, self.clip = checkpoint.load_gemma(parts), checkpoint.load_clip(parts)
@@ -58,8 +54,6 @@ class Release(nn.Module):
 
     def text(self, text: str) -> Text:
         """As in sampling: Gemma's states of 256 tokens, pads and all, and CLIP's pooled vector."""
-        from ...models.editmgt import prompts
-
         device = self.vq.codebook.device
         with torch.autocast(device.type, enabled=False):
             states = self.gemma(prompts.gemma_ids(self.tokenizer, [text]).to(device))
@@ -96,7 +90,5 @@ def network(shape: MGTConfig, state: dict[str, Tensor], connector: str, joint: i
 
 def read(folder: Path) -> tuple[MGTConfig, dict[str, Tensor]]:
     """Config and weights of a transformer's folder. EditError for bad files."""
-    from ...models.editmgt import files
-
     state = config.clean(files.read_weights(folder))
     return config.read(files.read_json(folder / "config.json"), state), state

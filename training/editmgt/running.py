@@ -11,7 +11,7 @@ import torch
 
 from ...models.editmgt.adapters import Adapters
 from ...models.editmgt.config import MGTConfig
-from ...models.editmgt.sampling import Options as Sampling
+from ...models.editmgt.options import Options as Sampling
 from ...models.editmgt.transformer import EditMGT
 from ...models.errors import EditError
 from .. import loop

@@ -1,6 +1,7 @@
 """The three phases (Sec. 3.3): text-image pairs with a new text encoder, edits, and the best of the edits."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -9,11 +10,11 @@ from torch.utils.checkpoint import checkpoint
 
 from ...models.editmgt.adapters import Adapters
 from ...models.editmgt.layers import Modulation, Step
-from ...models.editmgt.sampling import Options as Sampling
+from ...models.editmgt.options import Options as Sampling
 from ...models.editmgt.transformer import EditMGT
 from ..loop import Stage
 from . import masking, measuring
-from .examples import Encoders, Examples, Texts
+from .examples import Encoders, Example, Examples, Texts
 
 PHASES = ("phase1", "phase2", "phase3")
 MEASURED = 8  # held-out examples at once
@@ -45,7 +46,11 @@ class Phase(Stage):
         self.encoders, self.examples, self.texts = encoders, examples, Texts(encoders)
         net.requires_grad_(adapters is None)
         self.micro = (size * encoders.scale, size * encoders.scale, 0, 0, 6)  # as in sampling
-        self.held = examples.held(size)
+
+    @cached_property
+    def held(self) -> list[Example]:
+        """What is held out; encoded when it is first measured, on the device where the encoders then are."""
+        return self.examples.held(self.size)
 
     def parts(self) -> dict[str, nn.Module]:
         if self.adapters is not None:
@@ -83,7 +88,7 @@ class Phase(Stage):
         self, target: Tensor, masked: Tensor, rate: Tensor, states: Tensor, pooled: Tensor, source: Tensor | None = None
     ) -> dict[str, Tensor]:
         """Eq. 1 for ids [b, h, w] with m [b, h, w], the masking rates [b], the encoded text, and the source's ids."""
-        told, net = masking.told(rate, self.recipe.time).to(target.device), self.net
+        told, net = masking.told(rate, self.recipe.time, self.recipe.schedule).to(target.device), self.net
         ids = torch.where(masked, net.config.mask_token, target)
         prompt = net.prompt(states, pooled, source, self.micro, told)
         step = net.plan(prompt, told[None], net.grid(ids))

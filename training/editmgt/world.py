@@ -13,7 +13,7 @@ from einops import rearrange
 from torch import Tensor
 
 from ...models.editmgt.config import MGTConfig
-from ...models.editmgt.sampling import Text
+from ...models.editmgt.options import Text
 from .examples import Example
 
 COLOURS = {"red": (0.9, 0.2, 0.2), "green": (0.2, 0.7, 0.3), "blue": (0.2, 0.3, 0.9), "yellow": (0.9, 0.8, 0.2)}

@@ -7,7 +7,9 @@ from editkit.models.editmgt import config, sampling
 from editkit.training.editmgt import release, world
 
 
-@pytest.mark.parametrize(("name", "tokens"), [("linear", 20), ("mlp2", 20), ("mlp3", 20), ("qformer", 6), ("ella", 256)])
+@pytest.mark.parametrize(
+    ("name", "tokens"), [("linear", 20), ("mlp2", 20), ("mlp3", 20), ("qformer", 6), ("ella", 256)]
+)
 def test_each_connector_is_known_by_its_weights(network, name, tokens):
     net = network(name)
     assert config.connector_kind(net.state_dict()) == net.config.connector == release.CONNECTORS[name]

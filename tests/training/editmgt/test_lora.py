@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from editkit.models.editmgt.adapters import Adapters, merged
+from editkit.models.editmgt.adapters import Adapters
+from editkit.models.editmgt.lora import merged
 from editkit.models.errors import EditError
 from editkit.training.editmgt import world
 from editkit.training.editmgt.stages import Phase, Recipe
@@ -49,7 +50,7 @@ def test_a_merged_lora_gives_the_same(network, out, targets):
     adapters = awake(Adapters(net, 3, 6.0, targets))
     alive, base = out(net), net.state_dict()
     adapters.remove()
-    state = merged(base, adapters.state(), 6.0 / 3)
+    state = merged(base, adapters.loras())
     changed = {name for name in base if not torch.equal(base[name], state[name])}
     assert changed == {f"{name}.weight" for name in adapters.names}
     net.load_state_dict(state)

@@ -38,11 +38,12 @@ def test_every_token_is_masked_as_often_as_any_other():
     assert (masked - 0.25).abs().max() < 0.03
 
 
-def test_a_step_is_told_as_the_sampling_tells_it():
+@pytest.mark.parametrize("kind", ["cosine", "linear"])
+def test_a_step_is_told_as_the_sampling_tells_it(kind):
     """The number that a step is told belongs to the share of tokens that it finds masked."""
-    shares = torch.tensor([1.0, *(schedule.mask_ratio(i, 16) for i in range(15))])
-    assert masking.told(shares - 1e-4, "step").tolist() == list(range(15, -1, -1))
-    assert torch.equal(masking.told(shares, "ratio"), 1000 * shares)
+    shares = torch.tensor([1.0, *(schedule.mask_ratio(i, 16, kind) for i in range(15))])
+    assert masking.told(shares - 1e-4, "step", kind).tolist() == list(range(15, -1, -1))
+    assert torch.equal(masking.told(shares, "ratio", kind), 1000 * shares)
 
 
 def test_every_step_is_told_equally_often():

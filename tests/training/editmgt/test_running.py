@@ -7,12 +7,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from editkit.models.editmgt import config
+from editkit.models.editmgt import checkpoint, config, files, lora
 from editkit.tests.house import pack
-from editkit.training.editmgt import cli, running
+from editkit.training.editmgt import cli, release, running
 from editkit.training.store import Store
-
-NEEDS_CHECKPOINT = "the loader of EditMGT's folders is not there yet"
 
 
 def parts(state):
@@ -94,9 +92,6 @@ def test_tables_are_trained_on(train, log, edits, pairs, tmp_path):
 
 
 def test_the_export_is_read_back_bit_for_bit(train, tmp_path):
-    checkpoint = pytest.importorskip("editkit.models.editmgt.checkpoint", reason=NEEDS_CHECKPOINT)
-    from editkit.models.editmgt import files
-
     assert train("phase2", "--state", tmp_path, "--steps", 2, "--mask-schedule", "linear") == 0
     assert train("export", "--state", tmp_path, "--out", tmp_path / "out") == 0
     state = files.read_weights(tmp_path / "out/editmgt")
@@ -124,9 +119,6 @@ def test_a_lora_is_exported_as_the_official_trainer_writes_it(train, tmp_path):
 
 
 def test_a_lora_is_merged_into_what_it_was_trained_on(train, tmp_path, capsys):
-    pytest.importorskip("editkit.models.editmgt.checkpoint", reason=NEEDS_CHECKPOINT)
-    from editkit.models.editmgt import files, lora
-
     common = ["--state", tmp_path, "--steps", 2]
     assert train("phase1", *common) == 0 and train("phase2", *common, "--lora", 2) == 0
     for out, more in (("merged", ["--merge"]), ("lora", [])):
@@ -176,8 +168,6 @@ def test_a_wrong_flag_is_said_in_one_sentence(train, tmp_path, capsys, phase, fl
 
 
 def test_without_a_table_a_real_training_is_refused(tmp_path, capsys, monkeypatch):
-    from editkit.training.editmgt import release
-
     monkeypatch.setattr(release, "find", lambda *_: "found")
     monkeypatch.setattr(release, "Release", lambda *_: pytest.fail("networks were loaded"))
     for phase, flag in (("phase1", "--pairs"), ("phase2", "--edits")):
@@ -185,7 +175,9 @@ def test_without_a_table_a_real_training_is_refused(tmp_path, capsys, monkeypatc
         assert flag in told(capsys)
 
 
-@pytest.mark.parametrize(("phase", "steps", "best"), [("phase1", 5_000, None), ("phase2", 50_000, 1), ("phase3", 1_000, 0.12)])
+@pytest.mark.parametrize(
+    ("phase", "steps", "best"), [("phase1", 5_000, None), ("phase2", 50_000, 1), ("phase3", 1_000, 0.12)]
+)
 def test_the_defaults_are_the_papers(phase, steps, best):
     arguments = cli.parser().parse_args([phase, "--model", "m"])
     o = running.options(arguments)
