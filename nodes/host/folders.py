@@ -11,6 +11,8 @@ from ...models.swiftedit import checkpoint as swiftedit
 KEY = "editkit"
 PACK = Path(__file__).resolve().parents[2]
 SUFFIXES = {".safetensors"}
+# Keys by which diffusers, transformers and EditMGT's transformer are known.
+ANOTHERS = {"_class_name", "block_out_channels", "model_type", "architectures", "num_single_layers"}
 
 
 def register() -> None:
@@ -41,20 +43,20 @@ def model_folders() -> dict[str, Path]:
     found: dict[str, Path] = {}
     for root in roots():
         for config in sorted(root.glob("**/config.json")) if root.is_dir() else []:
-            if _is_diffusers(config):
+            if _is_anothers(config):
                 continue
             found.setdefault(config.parent.relative_to(root).as_posix(), config.parent)
     found.pop(".", None)
     return found
 
 
-def _is_diffusers(config: Path) -> bool:
-    """Whether a config.json is that of a diffusers network, such as those of SwiftEdit's release."""
+def _is_anothers(config: Path) -> bool:
+    """Whether a config.json is a diffusers or transformers network's: a part of SwiftEdit's or EditMGT's release."""
     try:
         data = json.loads(config.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False  # a damaged one is named when it is loaded
-    return isinstance(data, dict) and ("_class_name" in data or "block_out_channels" in data)
+    return isinstance(data, dict) and not ANOTHERS.isdisjoint(data)
 
 
 def model_folder(name: str) -> Path:

@@ -9,7 +9,7 @@ import editkit
 from editkit.models.editmgt.options import BIASES, TIMES
 from editkit.models.errors import EditError
 from editkit.nodes import editmgt as nodes
-from editkit.nodes.host import editmgt, editmgt_run
+from editkit.nodes.host import editmgt, editmgt_run, folders
 from editkit.tests.tiny_editmgt_release import write_release
 
 INSTRUCTION = "make the red cat and the small dog beside it blue"
@@ -226,3 +226,9 @@ def test_feather_blends_inward(loaded):
     assert torch.equal(soft[:, :, :32], image[:, :, :32])
     assert (soft[:, :, 33] - image[:, :, 33]).abs().mean() < (hard[:, :, 33] - image[:, :, 33]).abs().mean()
     assert torch.equal(soft[:, :, 48:], hard[:, :, 48:])
+
+
+def test_its_parts_are_not_offered_as_blazeedits(models, monkeypatch):
+    monkeypatch.chdir(models)
+    assert list(folders.model_folders()) == []
+    assert list(folders.editmgt_folders()) == ["editmgt"]
