@@ -82,8 +82,8 @@ class _Run:
         if self.guided:
             states, pooled = torch.cat([negative.states, states]), torch.cat([negative.pooled, pooled])
             shown = None if shown is None else torch.cat([shown, shown])
-        time = self._times(len(states))[index] if self.timed else None
-        return self.net.prompt(states, pooled, shown, micro, time)
+        told = {"timestep": self._times(len(states))[index]} if self.timed else {}
+        return self.net.prompt(states, pooled, shown, micro, **told)
 
     def _times(self, rows: int) -> Tensor:
         """What each step is told: [steps, rows]."""

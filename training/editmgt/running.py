@@ -51,7 +51,8 @@ def run(arguments: argparse.Namespace) -> dict:
     stage, started = build(arguments, ground, found, recipe, chosen.size, store)
     if arguments.gradient_checkpointing:
         stage.enable_checkpointing()
-    return {"from": started, **loop.run(stage, store, chosen)}
+    summary = loop.run(stage, store, chosen)
+    return {"from": started, **summary} if summary else {}  # other processes of a launch measure nothing
 
 
 def recipe_of(arguments: argparse.Namespace) -> Recipe:
