@@ -86,6 +86,10 @@ def test_the_server_and_the_headless_runner_give_the_same_picture(server, checko
         assert worst <= MOST_DIFFERENCE, f"node {node_id} differs by {worst * 255:.1f}/255"
 
 
+# Our loaders, and a part of the release that each says is missing. ComfyUI's own loaders complain of their list alone.
+OURS = {"EditKitLoadSwiftEdit": "ip_adapter.bin", "EditKitLoadEditMGT": "llm_encoder/"}
+
+
 @pytest.mark.parametrize("twin", OTHERS, ids=lambda p: p.stem)
 def test_without_the_weights_the_server_complains_of_nothing_but_the_loaders(server, twin):
     prompt = read(twin)
@@ -94,7 +98,8 @@ def test_without_the_weights_the_server_complains_of_nothing_but_the_loaders(ser
     assert status == 400
     assert sorted(reply["node_errors"]) == sorted(downloads(prompt))
     said = {prompt[i]["class_type"]: found["errors"] for i, found in reply["node_errors"].items()}
-    (ours,) = said.pop("EditKitLoadSwiftEdit")
-    assert {error["type"] for errors in said.values() for error in errors} == {"value_not_in_list"}
+    loader, part = next((name, part) for name, part in OURS.items() if name in said)
+    (ours,) = said.pop(loader)
+    assert {error["type"] for errors in said.values() for error in errors} <= {"value_not_in_list"}
     assert ours["type"] == "custom_validation_failed"
-    assert "ip_adapter.bin" in ours["details"] and "editkit" in ours["details"]
+    assert part in ours["details"] and "editkit" in ours["details"]
