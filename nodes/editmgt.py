@@ -12,6 +12,7 @@ from ..models.editmgt.picture import fit
 from ..models.editmgt.schedule import HOLDS, SCHEDULES
 from ..models.errors import EditError
 from .host import editmgt, editmgt_run, folders
+from .host.bundles import say
 from .host.devices import in_comfyui
 from .host.editmgt_run import Holding, Reading
 from .host.progress import reporter
@@ -189,7 +190,8 @@ class EditMGTSample:
         mask = _new_tokens(hold, square)
         count = 1 if reference is None else len(reference)
         text = editmgt_run.repeated(clip.encode([instruction]), count, "instructions")
-        without = editmgt_run.repeated(clip.encode([negative]), count, "negatives")
+        without = clip.encode([negative]) if options.guidance > 1 else None
+        without = editmgt_run.repeated(without, count, "negatives")
         net = editmgt.network(model)  # the encoders may have taken its place
         rows = clip.rows(instruction, reading.keyword, reading.occurrence) if reading and reading.keyword else None
         options = replace(options, threshold=hold.threshold, hold=hold.mode)
@@ -201,7 +203,8 @@ class EditMGTSample:
         )  # fmt: skip
         held = result.held.cpu()
         if bool(held.all()):
-            _warn("EditMGT held every token: the result is the input. Lower λ, or paint a larger mask.")
+            sentence = "EditMGT held every token: the result is the input. Lower λ, or paint a larger mask."
+            say(sentence, logging.WARNING, once=False)
         changed = (~held).float()
         changed = square.tokens_out(changed) if square is not None else _enlarged(changed)
         extra = {} if attention is None else {editmgt.ATTENTION: (attention, net.diffusion_model.grid(result.tokens))}
@@ -220,15 +223,6 @@ def _new_tokens(hold: Holding, square):
         raise EditError("A mask needs the picture of which the rest is kept; wire an image.")
     mask = masks.fit(hold.mask, *square.original, batch=len(square.pixels))
     return square.tokens_in(mask, hold.mask_threshold)
-
-
-def _warn(sentence: str) -> None:
-    if in_comfyui():
-        logging.getLogger("EditKit").warning(sentence)
-    else:
-        import sys
-
-        print(sentence, file=sys.stderr)
 
 
 class EditMGTDecode:

@@ -124,12 +124,12 @@ def _fitting(weights_sha256: str) -> list[tuple[Path, str]]:
     return sorted(out, key=lambda pair: pair[1] != "int8")
 
 
-def say(text: str) -> None:
-    """Tells the user once: in ComfyUI's log, or on the terminal."""
-    if text in _told:
+def say(text: str, level: int = logging.INFO, once: bool = True) -> None:
+    """Tells the user, of what does not change only once: in ComfyUI's log, or on the terminal."""
+    if once and text in _told:
         return
     _told.add(text)
     if in_comfyui():
-        logging.getLogger("EditKit").info(text)
+        logging.getLogger("EditKit").log(level, text)
     else:
         print(text, file=sys.stderr, flush=True)

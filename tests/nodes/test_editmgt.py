@@ -98,6 +98,8 @@ def test_a_threshold_that_holds_everything_gives_the_input_and_a_warning(loaded,
     image = photo()
     latent, changed, square = sample(loaded, image, hold=hold(1.01, localise=localise()))
     assert "held every token" in capsys.readouterr().err
+    sample(loaded, image, hold=hold(1.01, localise=localise()))
+    assert "held every token" in capsys.readouterr().err  # each time, not once
     assert torch.equal(decode(loaded, latent, image, square, changed), image)
 
 
