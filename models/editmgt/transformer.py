@@ -168,20 +168,26 @@ class EditMGT(nn.Module):
         size = tuple(x.shape[-2:])
         return self.project_to_hidden(self.project_to_hidden_norm(rearrange(x, "b c h w -> b (h w) c"))), size
 
-    def condition(self, prompt: Prompt, timestep: Tensor) -> Tensor:
+    def condition(
+        self, prompt: Prompt, timestep: Tensor, rounding: torch.dtype = torch.float32
+    ) -> Tensor:
         """The vector [b, c] of a timestep [b] (the number of the step, which is multiplied by 1000) and the prompt.
 
-        The timestep's embedding is worked out in float32: in bf16 most steps would be told a wrong time.
+        The timestep's embedding is worked out in float32: in bf16 most steps would be told a wrong time. rounding: in
+        what the product is taken; the released code took the weights' precision.
         """
-        embedded = sinusoid(timestep.float() * 1000, 256).to(prompt.pooled)
+        embedded = sinusoid(timestep.to(rounding) * 1000, 256).to(prompt.pooled)
         return self.time_text_embed.timestep_embedder(embedded) + prompt.pooled
 
-    def plan(self, prompt: Prompt, timesteps: Tensor, size: tuple[int, int], attention: Attend | None = None) -> Step:
+    def plan(
+        self, prompt: Prompt, timesteps: Tensor, size: tuple[int, int], attention: Attend | None = None,
+        rounding: torch.dtype = torch.float32,
+    ) -> Step:  # fmt: skip
         """What all blocks share in a run, at its first step; `at` gives the others.
 
-        timesteps: [steps, b]. size: the blocks' grid (height, width).
+        timesteps: [steps, b]. size: the blocks' grid (height, width). rounding: as in `condition`.
         """
-        conditions = torch.stack([self.condition(prompt, time) for time in timesteps])
+        conditions = torch.stack([self.condition(prompt, time, rounding) for time in timesteps])
         reference = None if prompt.reference is None else self.condition(prompt, torch.zeros_like(timesteps[0]))
         device, axes = prompt.text.device, self.config.axes_dims_rope
         ids = grid_ids(*size, device=device)
