@@ -2,8 +2,8 @@
 
 Both have the same network with random weights, encoded prompts, reference and seed. On a GPU the network has the
 released sizes (1.0 billion parameters); on a CPU it is a scaled-down one: a third of the blocks, half as wide. What it
-works on keeps the released sizes: 64x64 tokens of 8192 codes, 256 text tokens; and so does the share of blocks whose
-attention is read.
+works on keeps the released sizes: 64x64 tokens of 8192 codes, 256 text tokens, most of them padding; and so does the
+share of blocks whose attention is read.
 """
 
 from collections.abc import Callable
@@ -25,6 +25,7 @@ TINY = MGTConfig(
     pooled_projection_dim=32, axes_dims_rope=(4, 14, 14), vocab_size=136, codebook_size=128,
 )  # fmt: skip
 READ = {FULL.blocks: "28-36", SCALED.blocks: "9-11", TINY.blocks: "1-2"}  # the blocks whose attention is read
+WORDS = 21, 37  # tokens of an instruction of some 16 words, and of the released negative prompt; the rest is padding
 OURS, RELEASED = "ours", "the released way"
 PLAIN, LOCALISED = "without localisation", "with localisation"
 FASTER = {"reference_every 4": Speed(reference_every=4), "guidance_until 0.5": Speed(guidance_until=0.5)}
@@ -52,15 +53,17 @@ def kit(quick: bool = False) -> Kit:
     """A random network, on the GPU where there is one."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     config = TINY if quick else FULL if device.type == "cuda" else SCALED
-    draw, side, rows = torch.Generator().manual_seed(0), 8 if quick else 64, 16 if quick else TEXT_TOKENS
+    draw, side = torch.Generator().manual_seed(0), 8 if quick else 64
     net = random_network(config, device, draw)
+    pad = torch.randn(config.joint_attention_dim, generator=draw)
 
-    def text():
-        states = torch.randn(1, rows, config.joint_attention_dim, generator=draw)
+    def text(words):
+        states = torch.randn(1, TEXT_TOKENS, config.joint_attention_dim, generator=draw)
+        states[:, :-words] = pad
         return Text(states.to(device), torch.randn(1, config.pooled_projection_dim, generator=draw).to(device))
 
     reference = torch.randint(config.codebook_size, (1, side, side), generator=draw).to(device)
-    return Kit(net, text(), text(), reference, Options(steps=4, exact_draws=False), device)
+    return Kit(net, text(WORDS[0]), text(WORDS[1]), reference, Options(steps=4), device)
 
 
 def random_network(config: MGTConfig, device: torch.device, draw: torch.Generator) -> EditMGT:

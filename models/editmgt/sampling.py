@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..errors import EditError
-from . import schedule
+from . import padding, schedule
 from .attention import Attend, ReferenceCache
 from .layers import Capture
 from .options import Options, Text
@@ -71,10 +71,12 @@ class _Run:
         self.given = (text, negative, shown, micro)
         self.timed = getattr(net.connector, "timed", False)
         self.tiles = tiles(size, options.tile)
+        self.states = text.states if not self.guided else torch.cat([negative.states, text.states])
+        self.pads = padding.leading(self.states) if net.config.connector in padding.BY_TOKEN else 1
         self.prompts = self._prompts()
         self.table = net.embed.table(self.prompts[0].text.dtype, self.prompts[0].text.device)
         self.temperatures = schedule.temperatures(options.steps, options.temperature)
-        self.attention = Attend(options.gamma, text=options.bias == "everything")
+        self.attention = Attend(options.gamma, text=options.bias == "everything", pads=self.pads)
         self._plan()
 
     def _plan(self) -> None:
@@ -101,10 +103,10 @@ class _Run:
     def _prompt(self, index: int = 0) -> Prompt:
         """What the network is told; at every step anew only where the connector wants to know the step."""
         text, negative, shown, micro = self.given
-        states, pooled = text.states, text.pooled
+        states, pooled = padding.merged(self.states, self.pads), text.pooled
         shown = None if shown is None else self.tiles.cut(shown, 0)
         if self.guided:
-            states, pooled = torch.cat([negative.states, states]), torch.cat([negative.pooled, pooled])
+            pooled = torch.cat([negative.pooled, pooled])
             shown = None if shown is None else torch.cat([shown, shown])
         told = {"timestep": self._times(len(states))[index]} if self.timed else {}
         return self.net.prompt(states, pooled, shown, micro, **told)
@@ -155,7 +157,8 @@ class _Run:
     def _capture(self, index: int) -> Capture | None:
         if not self.options.blocks or self.localise is None:
             return None
-        return Capture(self.options.blocks, self.options.rows, half=self._guided(index))
+        rows = padding.rows(self.options.rows, self.pads)
+        return Capture(self.options.blocks, rows, half=self._guided(index), pads=self.pads)
 
     def _guided(self, index: int) -> bool:
         return self.guided and index < round(self.options.guidance_until * self.options.steps)
@@ -198,7 +201,7 @@ class _Run:
 
     def _end_guidance(self) -> None:
         """From here on the conditional half alone is worked out."""
-        self.guided = False
+        self.guided, self.states = False, self.given[0].states
         self.prompts = [prompt.halves()[1] for prompt in self.prompts]
         self._plan()
 
