@@ -90,11 +90,16 @@ class Head(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """All but the last layer: [b, c, h, w]."""
-        return self.layer_norm(self.conv1(x).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        made = self.conv1(x.contiguous(memory_format=torch.channels_last))
+        return self.layer_norm(made.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
     def logits(self, features: Tensor) -> Tensor:
         """Features of single positions [n, c] to logits [n, codebook]."""
-        return self.conv2(features[:, :, None, None])[:, :, 0, 0]
+        if not len(features):
+            return features.new_zeros(0, self.conv2.out_channels)
+        # as one picture with its channels last, which is a matrix product; as n pictures it takes three times as long
+        row = features.contiguous()[None, :, None].permute(0, 3, 1, 2)
+        return self.conv2(row).permute(0, 2, 3, 1)[0, :, 0]
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv2(self.features(x))
