@@ -9,7 +9,7 @@ from torch import Tensor
 from ..errors import EditError
 from . import schedule
 from .attention import Attend, ReferenceCache
-from .layers import Capture
+from .layers import Capture, Captures
 from .options import Options, Text
 from .transformer import EditMGT, Prompt, at
 
@@ -35,23 +35,29 @@ class Result:
 
 
 Localise = Callable[[dict[int, Tensor], tuple[int, int]], Tensor]
+Watch = Callable[[int, bool], Capture | None]
 
 
 def run(
     net: EditMGT, text: Text, negative: Text | None, size: tuple[int, int], options: Options, *,
     reference: Tensor | None = None, mask: Tensor | None = None, localise: Localise | None = None,
     generator: torch.Generator | None = None, micro: tuple = (1024, 1024, 0, 0, 6),
-    report: Callable[[Report], None] | None = None,
+    report: Callable[[Report], None] | None = None, watch: Watch | None = None,
 ) -> Result:  # fmt: skip
     """Samples tokens [b, *size]. Without a reference [b, h, w] it is text to image.
 
     mask: bool [b, h, w], True where tokens are new. localise(maps by block, grid) makes the localisation map.
-    report is called after every step. EditError for what does not belong together.
+    report is called after every step. watch(step, half) gives what else reads a step's attention, or None; half: the
+    batch is [unconditional, conditional]. EditError for what does not belong together.
     """
-    return _Run(net, text, negative, size, options, reference, mask, localise, generator, micro).go(report)
+    run = _Run(net, text, negative, size, options, reference, mask, localise, generator, micro)
+    run.watch = watch
+    return run.go(report)
 
 
 class _Run:
+    watch: Watch | None = None
+
     def __init__(self, net, text, negative, size, options, reference, mask, localise, generator, micro):
         self.net, self.options, self.generator, self.localise = net, options, generator, localise
         self.size, self.batch = size, len(text.states)
@@ -114,7 +120,7 @@ class _Run:
         options, steps = self.options, self.options.steps
         last = index == steps - 1
         capture = self._capture(index)
-        features = self._features(index, capture)
+        features = self._features(index, self._watched(index, capture))
         scores = self.localise(capture.maps, self.net.grid(self.tokens)) if capture is not None else None
         rows = self._rows(features, index)
         drawn = schedule.draw(rows, self.generator, last=last, exact=options.exact_draws)
@@ -133,6 +139,11 @@ class _Run:
         if not self.options.blocks or self.localise is None:
             return None
         return Capture(self.options.blocks, self.options.rows, half=self._guided(index))
+
+    def _watched(self, index: int, capture: Capture | None) -> Capture | Captures | None:
+        """All that reads a step's attention."""
+        other = None if self.watch is None else self.watch(index, self._guided(index))
+        return Captures(capture, other) if capture is not None and other is not None else capture or other
 
     def _guided(self, index: int) -> bool:
         return self.guided and index < round(self.options.guidance_until * self.options.steps)

@@ -30,7 +30,31 @@ def test_the_maps_are_means_of_the_whole_attention(rows, chunk, monkeypatch):
     }
     for kind, value in expected.items():
         assert torch.allclose(seen.maps[0][kind], value, atol=1e-6), kind
-    assert torch.allclose(seen.tokens[0], whole[:, TEXT:, :TEXT].mean(1), atol=1e-6)
+
+
+@pytest.mark.parametrize("kinds", [(kind,) for kind in atlas.KINDS] + [("image_to_image", "text_to_image")])
+@pytest.mark.parametrize("place", [None, 6])
+def test_only_the_maps_that_are_asked_for_are_read(kinds, place, monkeypatch):
+    monkeypatch.setattr(atlas, "CHUNK", 5)
+    q, k = queries()
+    every, some = read(q, k, point=place).maps[0], read(q, k, point=place, kinds=kinds).maps[0]
+    assert list(some) == [kind for kind in atlas.KINDS if kind in kinds]  # in the sheet's order
+    assert all(torch.equal(some[kind], every[kind]) for kind in kinds)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "place", "pieces"),
+    [(("text_to_image",), None, 0), (("image_to_image",), None, 3), (("image_to_image",), 6, 1),
+     (("image_to_text", "image_to_image"), 6, 3)],
+)  # fmt: skip
+def test_no_more_of_the_pictures_attention_exists_than_is_needed(kinds, place, pieces, monkeypatch):
+    monkeypatch.setattr(atlas, "CHUNK", 5)
+    rows, softmax = [], torch.Tensor.softmax
+    monkeypatch.setattr(torch.Tensor, "softmax", lambda x, dim: rows.append(x.shape[-2]) or softmax(x, dim))
+    q, k = queries()
+    read(q, k, point=place, kinds=kinds)
+    own = rows[1:] if "text_to_image" in kinds else rows
+    assert len(own) == pieces and all(count <= 5 for count in own)
 
 
 @pytest.mark.parametrize("place", [0, 6, 11])
@@ -53,8 +77,7 @@ def test_text_to_image_is_the_localisers_map():
 def test_little_is_kept():
     q, k = queries(image=400, reference=0)
     seen = read(q, k, image=400)
-    kept = sum(one.numel() for one in seen.maps[0].values()) + seen.tokens[0].numel()
-    assert kept == 3 * 400 + TEXT and not seen.text.maps
+    assert sum(one.numel() for one in seen.maps[0].values()) == 3 * 400 and not seen.text.maps
 
 
 def test_a_point_by_its_place_in_the_picture():
@@ -63,19 +86,51 @@ def test_a_point_by_its_place_in_the_picture():
         atlas.point(1.2, 0, GRID)
 
 
+@pytest.mark.parametrize(
+    ("text", "steps"),
+    [("first, middle, last", (0, 7, 15)), ("all", tuple(range(16))), ("1, 8-10,16", (0, 7, 8, 9, 15)),
+     ("3-99, 40", tuple(range(2, 16))), ("Last", (15,)), ("0, 2", (1,))],
+)  # fmt: skip
+def test_words_for_steps(text, steps):
+    assert atlas.chosen_steps(text, 16) == steps
+
+
+def test_one_step_is_first_middle_and_last():
+    assert atlas.chosen_steps("first, middle, last", 1) == (0,)
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ("", "1 to 16"), ("17", "1 to 16, and '17'"), ("5-3", "names none"), ("half", "'half' names no steps"),
+    ("1-2-3", "'1-2-3'"), ("-2", "'-2'"),
+])  # fmt: skip
+def test_steps_that_are_none_are_refused(text, said):
+    with pytest.raises(EditError, match=said):
+        atlas.chosen_steps(text, 16)
+
+
 @pytest.fixture(scope="module")
 def filled():
     """An atlas of the tiny network's five blocks in two steps."""
     torch.manual_seed(0)
-    network, made = EditMGT(TINY).eval(), atlas.Atlas(TINY, GRID)
+    network = EditMGT(TINY).eval()
+    made = atlas.Atlas(TINY, GRID, atlas.Chosen(localise.chosen_blocks("all", TINY), (0, 2), rows=torch.tensor([3])))
     ids = torch.randint(0, 40, (4, *GRID))
     with torch.inference_mode():
         prompt = network.prompt(torch.randn(4, TEXT, 24), torch.randn(4, 8), ids)
-        for step in (2, 0):
-            seen = atlas.AtlasCapture(localise.chosen_blocks("all", TINY), [3])
-            network(ids, prompt, torch.full((4,), step), capture=seen)
-            made.add(step, seen)
+        for step in (2, 1, 0):
+            network(ids, prompt, torch.full((4,), step), capture=made.capture(step, True))
     return made
+
+
+def test_the_chosen_steps_are_read_and_no_others(filled):
+    assert sorted(filled.steps) == [0, 2] and all(sorted(maps) == list(range(5)) for maps in filled.steps.values())
+    kept = filled.kept()
+    assert kept.pictures == 2 and kept.title == filled.title
+    for step, maps in filled.steps.items():
+        for block, kinds in maps.items():
+            assert all(torch.equal(kept.steps[step][block][kind], one) for kind, one in kinds.items())
+    whole = next(iter(kept.steps[0][0].values())).untyped_storage()
+    assert whole.nbytes() == 2 * 5 * 3 * 2 * 12 * 4  # steps, blocks, kinds, pictures, tokens: one piece of memory
 
 
 def test_the_stacks_are_means_over_their_blocks(filled):
@@ -96,24 +151,36 @@ def test_the_sheet_has_a_row_per_block_and_a_column_per_step_and_map(filled, mon
     rows, across, down = told["args"][:3]
     assert down == ["double 0", "double 1", "single 2", "single 3", "single 4",
                     "mean of double", "mean of single", "mean of all"]  # fmt: skip
-    assert across[:3] == ["0: text to image", "0: image to text", "0: image to image"]
-    assert across[3] == "2: text to image" and {len(row) for row in rows} == {6}
+    assert across[:3] == ["step 1\ntext to image", "step 1\nimage to text", "step 1\nimage to image"]
+    assert across[3] == "step 3\ntext to image" and {len(row) for row in rows} == {6}
     expected = localise.colours(
         localise.localisation(filled.steps[2][1]["text_to_image"], GRID, localise.Smoothing("none"))
     )
-    assert torch.allclose(rows[1][3][:, ::40, ::40], expected[1], atol=1e-6)
+    assert torch.allclose(rows[1][3][:, ::32, ::32], expected[1], atol=1e-6)
+
+
+def test_the_sheet_shows_the_chosen_part_stretched_to_its_own_range(filled, monkeypatch):
+    told = {}
+    monkeypatch.setattr(sheet, "grid", lambda *args: told.setdefault("args", args))
+    filled.sheet(cell=8, inner=(2, 3))
+    shown = told["args"][0][0][0]
+    part = filled.steps[0][0]["text_to_image"][:1].unflatten(-1, GRID)[:, :2, :3]
+    expected = localise.colours((part - part.min()) / (part.max() - part.min()))[0]
+    assert shown.shape == (3, 4, 6) and torch.allclose(shown[:, ::2, ::2], expected, atol=1e-5)
 
 
 def test_the_sheet_is_drawn(filled):
-    made = filled.sheet(kinds=("text_to_image",), cell=80)
-    assert made.shape[:2] == (1, 3) and made.shape[3] > 2 * 80 and 0 <= made.min() and made.max() <= 1
+    made = filled.sheet(cell=80)
+    assert made.shape[:2] == (1, 3) and made.shape[3] > 6 * 80 and 0 <= made.min() and made.max() <= 1
 
 
 @pytest.mark.parametrize(
     ("call", "said"),
     [
-        (lambda full: atlas.Atlas(TINY, GRID).sheet(), "No step"),
-        (lambda full: full.sheet(kinds=("text_to_text",)), "text_to_text"),
+        (lambda full: atlas.Atlas(TINY, GRID, full.chosen).sheet(), "No step"),
+        (lambda full: read(*queries(), kinds=("text_to_text",)), "text_to_text"),
+        (lambda full: read(*queries(), kinds=()), "switch on one or more"),
+        (lambda full: full.sheet(cell=5000), "8 rows and 6 columns would be 30048x40064 px; choose fewer"),
         (lambda full: read(*queries(), point=12), "Point 12"),
     ],
 )
