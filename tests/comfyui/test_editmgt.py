@@ -225,6 +225,8 @@ def test_what_either_mask_keeps_is_kept(of):
 
 REFUSED = {
     "keyword": "EditMGT Sample", "combined": "negative conditioning is not a single one", "latent": "8 channels",
+    "sizes": "reference has (1, 4, 4) tokens and (1, 4, 6) are sampled; bring them to one size",
+    "masks": "mask has (3, 4, 4) tokens and (1, 4, 4) are sampled; bring them to one size",
     "mask_without_picture": "reference picture", "noise_mask_without_picture": "reference picture", "odd": "even",
     "model": "needs the one of Load EditMGT",
 }  # fmt: skip
@@ -279,6 +281,11 @@ def test_loras_are_chosen_from_the_cores_folder_and_wrong_ones_refused(of):
     assert found["offered"] == sorted(f"{name}/{lora.FILE}" for name in ("one", "two", "shown", "wrong"))
     assert "does not have; it is another model's" in found["wrong"] and "Load EditMGT" in found["model"]
     assert "There is no LoRA 'gone.safetensors'; put its .safetensors" in found["missing"]
+
+
+def test_a_guider_that_holds_everything_gives_the_picture_and_says_so(of):
+    found = of("all_held")
+    assert found["wrong"] == 0 and len(found["said"]) == 1 and "held every token: the result is the" in found["said"][0]
 
 
 def test_the_atlas_is_the_same_in_comfyui_and_without(of):

@@ -173,6 +173,8 @@ def refusals():
             "mask_without_picture": refused(lambda: guided(CASES["text"], hold=holding(edit, PICTURES["mask"]))),
             "noise_mask_without_picture": refused(
                 lambda: guided(CASES["text"], {"samples": torch.zeros(1, 8, 4, 4), "noise_mask": PICTURES["mask"]})),
+            "sizes": refused(lambda: guided(edit, {"samples": torch.zeros(1, 8, 4, 6)}, reference=encoded)),
+            "masks": refused(lambda: guided(edit, encoded, hold=holding(edit, torch.ones(3, 64, 64)))),
             "odd": refused(lambda: guided(edit, {"samples": torch.zeros(1, 8, 3, 4)})),
             "model": refused(lambda: guided(edit, encoded, model=core.MODEL))}  # fmt: skip
 

@@ -7,6 +7,7 @@ import torch
 from comfy import model_management as management
 from comfy.cli_args import LatentPreviewMethod, args
 from my_x_pack.models.editmgt import lora as loras
+from my_x_pack.nodes.host import editmgt_run as run
 
 import __main__ as kit
 
@@ -94,6 +95,18 @@ def lora_files():
             "model": kit.refused(lambda: worn([("one", 1.0)], kit.core.MODEL))}  # fmt: skip
 
 
+@check
+def all_held():
+    """λ above every score, by the guider: tokens that are not the picture's, and what is said."""
+    said, say = [], run.say
+    run.say = lambda sentence, *_, **__: said.append(sentence)
+    try:
+        made = kit.guided({**kit.CASES["held"], "threshold": 1.01})[0]
+    finally:
+        run.say = say
+    return {"wrong": wrong(made, "reference"), "said": said}
+
+
 def sheet():
     """The atlas of the case `edit`: (latent, sheet)."""
     case, request = kit.CASES["edit"], kit.node("EditMGTAttentionAtlas", **EXTRAS["atlas"])[0]
@@ -112,7 +125,7 @@ def atlas():
             "drawn": float(drawn.std())}  # fmt: skip
 
 
-def shown_by(run, method):
+def shown_by(sampled, method):
     """The pictures that a run previews, and whether each is what the fitted colours make of the step's codes."""
     seen, plain, before = [], latent_preview.Latent2RGBPreviewer.decode_latent_to_preview, args.preview_method
 
@@ -124,7 +137,7 @@ def shown_by(run, method):
     latent_preview.Latent2RGBPreviewer.decode_latent_to_preview = kept
     args.preview_method = LatentPreviewMethod(method)
     try:
-        run()
+        sampled()
     finally:
         args.preview_method = before
         latent_preview.Latent2RGBPreviewer.decode_latent_to_preview = plain
@@ -140,8 +153,8 @@ def colours():
     ways = {"guider": (lambda: kit.guided(edit), kit.VAE), "sample": (lambda: kit.sample(edit), kit.VAE),
             "taesd": (lambda: kit.guided(edit), kit.VAE),
             "unseen": (lambda: kit.guided(text, none, **fresh), fresh["vae"])}  # fmt: skip
-    for name, (run, vae) in ways.items():
-        seen = shown_by(run, "taesd" if name == "taesd" else "latent2rgb")
+    for name, (sampled, vae) in ways.items():
+        seen = shown_by(sampled, "taesd" if name == "taesd" else "latent2rgb")
         off = [float((vae.colours.preview(x0)[0].movedim(0, -1) * 255 - image).abs().max()) for _, x0, image in seen]
         varied = [float(image.float().std((0, 1)).min()) for _, _, image in seen]
         out[name] = {"sizes": [size for size, _, _ in seen], "off": max(off, default=-1.0),
