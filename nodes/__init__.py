@@ -4,16 +4,21 @@ from . import (
     blazeedit,
     blazeedit_steps,
     editmgt,
+    editmgt_guider,
     editmgt_lora,
     editmgt_maps,
+    editmgt_options,
     export,
     region,
     swiftedit,
     swiftedit_edit,
-)  # fmt: skip
+)
 from .host import folders
 
-MODULES = (blazeedit, blazeedit_steps, region, export, swiftedit, swiftedit_edit, editmgt, editmgt_lora, editmgt_maps)
+MODULES = (
+    blazeedit, blazeedit_steps, region, export, swiftedit, swiftedit_edit, editmgt, editmgt_guider, editmgt_lora,
+    editmgt_maps, editmgt_options,
+)  # fmt: skip
 NODE_CLASS_MAPPINGS = {k: v for module in MODULES for k, v in module.NODE_CLASS_MAPPINGS.items()}
 NODE_DISPLAY_NAME_MAPPINGS = {
     k: v for module in MODULES for k, v in module.NODE_DISPLAY_NAME_MAPPINGS.items()

@@ -8,6 +8,7 @@ The paper does not say how it made a picture of attention between n and n tokens
 it describes: foreground shapes. The reference is left out of the softmax, as in the released code.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +17,7 @@ from torch.nn import functional as F
 
 from .. import sheet
 from ..errors import EditError
-from . import localise, smoothing
+from . import localise, padding, smoothing
 from .config import MGTConfig
 
 KINDS = {
@@ -28,7 +29,7 @@ CHUNK = 256  # queries at a time, so that a block's whole attention never exists
 STEPS = "first, middle, last"
 MOST_PIXELS = 64_000_000  # of a sheet: 770 MB as an IMAGE
 
-Maps = dict[int, dict[str, Tensor]]  # by block and kind: [b, n]
+Maps = dict[tuple[int, str], Tensor]  # by block and kind: [b, n]
 
 
 class AtlasCapture:
@@ -36,12 +37,15 @@ class AtlasCapture:
 
     blocks: global indices. rows: positions of the text tokens that count, or None for all. point: index of the picture
     token whose view is the image-to-image map, or None for the mean. half: only the batch's second half counts. kinds:
-    which of the maps are read at all. After a step maps[block][kind] is [b, n], on the device where it was read; while
-    reading, at most CHUNK rows of attention exist.
+    which of the maps are read at all. pads: for how many the first text token stands (`padding`). After a step
+    maps[block, kind] is [b, n], on the device where it was read; while reading, at most CHUNK rows of attention exist.
     """
 
-    def __init__(self, blocks, rows=None, point: int | None = None, half: bool = True, kinds=tuple(KINDS)):
-        self.text = localise.capture(blocks, rows, half)
+    def __init__(
+        self, blocks, rows=None, point: int | None = None, half: bool = True, kinds=tuple(KINDS), pads: int = 1
+    ):
+        self.text, self.pads = localise.capture(blocks, rows, half), pads
+        self.text.pads = pads
         self.blocks, self.rows, self.point, self.half = self.text.blocks, self.text.rows, point, half
         self.kinds = known(kinds)
         self.maps: Maps = {}
@@ -60,21 +64,29 @@ class AtlasCapture:
             if self.half:
                 q, k = (x[len(x) // 2 :] for x in (q, k))
             found |= self._of_picture(q, k[:, :, : text + image].float(), text, image)
-        self.maps[block] = {kind: found[kind] for kind in self.kinds}
+        self.maps |= {(block, kind): found[kind] for kind in self.kinds}
 
     def _of_picture(self, q: Tensor, k: Tensor, text: int, image: int) -> dict[str, Tensor]:
         """The picture's attention: to the chosen text tokens, and to itself, over its queries or from the point."""
         to_text, to_image = [], 0
         for start in self._starts(image):
             rows = q[:, :, text + start : text + min(start + CHUNK, image)].float()
-            found = (rows @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).softmax(-1).mean(1)
-            words = found[..., :text]
-            to_text.append((words if self.rows is None else words[..., self.rows.to(words.device)]).mean(-1))
+            scores = rows @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
+            scores[..., 0] += math.log(self.pads)
+            found = scores.softmax(-1).mean(1)
+            to_text.append(self._words(found[..., :text]))
             if self.point is None:
                 to_image = to_image + found[..., text:].sum(1) / image
             elif start <= self.point < start + CHUNK:
                 to_image = found[:, self.point - start, text:]
         return {"image_to_text": torch.cat(to_text, 1), "image_to_image": to_image}
+
+    def _words(self, found: Tensor) -> Tensor:
+        """Attention to each text token [b, n, t] to its mean over the chosen ones, in which every pad counts."""
+        if self.rows is None:
+            return found.sum(-1) / (found.shape[-1] + self.pads - 1)
+        each = torch.cat([found[..., :1] / self.pads, found[..., 1:]], -1)
+        return each[..., self.rows.to(found.device)].mean(-1)
 
     def _starts(self, image: int) -> range:
         """Where the pieces of the queries begin; the view of a point alone needs its own piece only."""
@@ -122,18 +134,19 @@ def chosen_steps(text: str, count: int) -> tuple[int, ...]:
     return steps
 
 
-def stacked(maps: Maps, config: MGTConfig) -> dict[str, dict[str, Tensor]]:
-    """Means over the double, the single and all blocks among `maps` (Figures 13 to 15): {name: {kind: [b, n]}}."""
+def stacked(maps: Maps, config: MGTConfig) -> dict[tuple[str, str], Tensor]:
+    """Means over the double, the single and all blocks among `maps` (Figures 13 to 15), by group and kind: [b, n]."""
+    every = list(dict.fromkeys(block for block, _ in maps))
     groups = {
-        "double": [b for b in maps if b < config.num_layers],
-        "single": [b for b in maps if b >= config.num_layers],
-        "all": list(maps),
+        "double": [b for b in every if b < config.num_layers],
+        "single": [b for b in every if b >= config.num_layers],
+        "all": every if len(every) > 1 else [],
     }
     return {
-        name: {kind: torch.stack([maps[b][kind] for b in blocks]).mean(0) for kind in maps[blocks[0]]}
-        for name, blocks in groups.items()
-        if blocks and (name != "all" or len(maps) > 1)
-    }
+        (name, kind): torch.stack([maps[b, kind] for b in blocks]).mean(0)
+        for name, blocks in groups.items() if blocks
+        for kind in dict.fromkeys(kind for _, kind in maps)
+    }  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -157,25 +170,28 @@ class Atlas:
     @property
     def pictures(self) -> int:
         """How many pictures the run had."""
-        return next((len(one) for maps in self.steps.values() for kinds in maps.values() for one in kinds.values()), 0)
+        return next((len(one) for maps in self.steps.values() for one in maps.values()), 0)
 
-    def capture(self, step: int, half: bool) -> AtlasCapture | None:
-        """What reads a step's attention, or None for one that was not chosen."""
+    def capture(self, step: int, half: bool, pads: int = 1) -> AtlasCapture | None:
+        """What reads a step's attention, or None for one that was not chosen; its maps go to `add`."""
         if step not in self.chosen.steps:
             return None
         chosen = self.chosen
-        made = AtlasCapture(chosen.blocks, chosen.rows, chosen.point, half, chosen.kinds)
-        self.steps[step] = made.maps  # which fill while the step runs
-        return made
+        rows = padding.rows(chosen.rows, pads)
+        return AtlasCapture(chosen.blocks, rows, chosen.point, half, chosen.kinds, pads)
+
+    def add(self, step: int, maps: Maps) -> None:
+        """Takes what was read of a step, on the whole grid."""
+        self.steps[step] = maps
 
     def kept(self) -> "Atlas":
         """The atlas with its maps on the CPU, moved there all at once."""
         out = Atlas(self.config, self.size, self.chosen, self.title)
-        places = [(s, b, kind) for s, maps in self.steps.items() for b, kinds in maps.items() for kind in kinds]
+        places = [(step, key) for step, maps in self.steps.items() for key in maps]
         if places:
-            moved = torch.stack([self.steps[s][b][kind] for s, b, kind in places]).cpu()
-            for (s, b, kind), one in zip(places, moved):
-                out.steps.setdefault(s, {}).setdefault(b, {})[kind] = one
+            moved = torch.stack([self.steps[step][key] for step, key in places]).cpu()
+            for (step, key), one in zip(places, moved):
+                out.steps.setdefault(step, {})[key] = one
         return out
 
     def sheet(self, cell: int = 128, number: int = 0, inner: tuple[int, int] | None = None) -> Tensor:
@@ -189,19 +205,19 @@ class Atlas:
         if not self.steps:
             raise EditError("No step was read, so there is no atlas; choose steps that the run has.")
         shown = {step: self._named(self.steps[step]) for step in sorted(self.steps)}
-        names = list(next(iter(shown.values())))
+        names = list(dict.fromkeys(name for name, _ in next(iter(shown.values()))))
         columns = [(step, kind) for step in shown for kind in self.chosen.kinds]
         _check_size(len(names), len(columns), cell)
         rows = [
-            [self._picture(shown[step][name][kind][number], cell, inner) for step, kind in columns] for name in names
+            [self._picture(shown[step][name, kind][number], cell, inner) for step, kind in columns] for name in names
         ]
         across = [f"step {step + 1}\n{KINDS[kind]}" for step, kind in columns]
         return sheet.grid(rows, across, names, self.title or "Attention, block by block", cell)
 
-    def _named(self, maps: Maps) -> dict[str, dict[str, Tensor]]:
-        double = self.config.num_layers
-        named = {f"{'double' if b < double else 'single'} {b}": maps[b] for b in sorted(maps)}
-        return named | {f"mean of {name}": one for name, one in stacked(maps, self.config).items()}
+    def _named(self, maps: Maps) -> dict[tuple[str, str], Tensor]:
+        double, found = self.config.num_layers, sorted(maps.items(), key=lambda one: one[0][0])
+        named = {(f"{'double' if b < double else 'single'} {b}", kind): one for (b, kind), one in found}
+        return named | {(f"mean of {name}", kind): one for (name, kind), one in stacked(maps, self.config).items()}
 
     def _picture(self, attention: Tensor, cell: int, inner: tuple[int, int] | None) -> Tensor:
         """One map [n] as colours [3, h, w], each token a square."""

@@ -219,12 +219,17 @@ class Clip:
         out = intermediate_device()
         return Text(states.float().to(out), encoded.pooled.float().to(out))
 
-    def rows(self, instruction: str, keyword: str, occurrence: int = 1) -> Tensor:
-        """The rows of the text axis that a keyword of the instruction has. EditError where it is not in it."""
+    def rows(self, instruction: str, keyword: str, occurrence: int = 1, released: bool = False) -> Tensor:
+        """The rows of the text axis that a keyword of the instruction has. EditError where it is not in it.
+
+        released: the rows that the released code took for it, by CLIP's tokenizer.
+        """
         if self.gemma_tokenizer is None:
             raise EditError("Keywords need Gemma's tokenizer, which base Meissonic does not have.")
         from ...models.editmgt import prompts
 
+        if released:
+            return prompts.released_rows(self.clip_tokenizer, instruction, keyword)
         return prompts.keyword_rows(self.gemma_tokenizer, instruction, keyword, occurrence)
 
     # what ComfyUI's own Clip Text Encode calls
@@ -272,29 +277,42 @@ class Vae:
             pixels = pixels.narrow(axis, side % 16 // 2, side // 16 * 16)
         return self._encoded(pixels[..., :3].movedim(-1, 1))[1]
 
-    def tokens(self, image: Tensor) -> Tensor:
-        """The ids [b, h/16, w/16] of pictures [b, 3, h, w]."""
-        return self._encoded(image)[0]
+    def tokens(self, image: Tensor, tile: int = 0) -> Tensor:
+        """The ids [b, h/16, w/16] of pictures [b, 3, h, w]; tile: the side in pixels of tiles that are read alone."""
+        return self._encoded(image, tile)[0]
 
     @torch.no_grad()
-    def _encoded(self, image: Tensor) -> tuple[Tensor, Tensor]:
+    def _encoded(self, image: Tensor, tile: int = 0) -> tuple[Tensor, Tensor]:
         """Ids and vectors of pictures [b, 3, h, w], one at a time."""
-        vq = self.vq.ready()
-        ids = torch.cat([vq.encode(one[None].to(load_device())) for one in image])
-        vectors = vq.vectors(ids).to(intermediate_device())
+        from ...models.editmgt.tiles import encoded, tiles
+
+        vq, layout = self.vq.ready(), tiles(tuple(n // 16 for n in image.shape[-2:]), tile // 16)
+        ids = [encoded(lambda part: vq.encode(part.to(load_device())), one[None], layout) for one in image]
+        vectors = torch.cat([vq.vectors(one) for one in ids]).to(intermediate_device())
         self.colours.add(vectors, image.to(vectors))
-        return ids.to(intermediate_device()), vectors
+        return torch.cat(ids).to(intermediate_device()), vectors
+
+    def decode(self, samples: Tensor, *_, tile: int = 0, **__) -> Tensor:
+        """Pictures [b, 16h, 16w, 3] of vectors; tile: the side in pixels of tiles that are decoded one at a time."""
+        return self.decode_tiled(samples, tile // 16, tile // 16)
 
     @torch.no_grad()
-    def decode(self, samples: Tensor, *_, **__) -> Tensor:
-        vq = self.vq.ready()
-        pictures = torch.cat([vq.picture(one[None].to(load_device())) for one in samples]).to(intermediate_device())
+    def decode_tiled(
+        self, samples: Tensor, tile_x: int = 64, tile_y: int = 64, overlap: int | None = None, **_
+    ) -> Tensor:
+        """The same by overlapping tiles, blended; their size and overlap are in tokens, 0 for no tiles."""
+        from ...models.editmgt.tiles import decoded, tiles
+
+        layout, vq = tiles(tuple(samples.shape[-2:]), (tile_y, tile_x), overlap), self.vq.ready()
+        out = intermediate_device()
+        pictures = torch.cat([
+            decoded(lambda part: vq.picture(part.to(load_device())).to(out), one[None], layout) for one in samples
+        ])  # fmt: skip
         self.colours.add(samples.to(pictures), pictures)
         return pictures.movedim(1, -1)
 
     # tiles would not see their surroundings, and choose other codes
     encode_tiled = encode
-    decode_tiled = decode
 
     def spacial_compression_encode(self) -> int:
         return 16

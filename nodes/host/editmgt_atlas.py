@@ -8,6 +8,7 @@ from torch import Tensor
 from ...models.editmgt import localise as localisation
 from ...models.editmgt.atlas import STEPS, Atlas, Chosen, chosen_steps, known, point
 from ...models.editmgt.picture import Square
+from ...models.errors import EditError
 from . import editmgt
 
 __all__ = ["STEPS", "Request", "begun", "kinds", "sheets"]
@@ -37,6 +38,8 @@ def begun(
     """An empty atlas for a run of so many steps on so many tokens. EditError for what the run does not have."""
     if request is None:
         return None
+    if request.point is not None and square is not None and square.tile:
+        raise EditError("One point's view needs the picture in one square; choose the view picture, or large fit.")
     model, word = net.diffusion_model, request.keyword
     grid = tuple(side // 2 for side in size) if model.config.downsample else size
     rows = clip.rows(instruction, word, request.occurrence) if word else None

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ...models.editmgt import localise as localisation
-from ...models.editmgt.options import Options, Text
+from ...models.editmgt.options import Compat, Options, Speed, Text
 from ...models.errors import EditError
 from . import editmgt
 from .bundles import say
@@ -40,6 +40,21 @@ class Holding:
     mask: Tensor | None = None
     mask_threshold: float = 0.5
     reading: Reading | None = None
+
+
+def adjusted(options: Options, compat: Compat | None, speed: Speed | None) -> Options:
+    """The options with what EditMGT Compatibility and EditMGT Speed choose."""
+    for one in (compat, speed):
+        options = options if one is None else one.applied(options)
+    return options
+
+
+def rows(clip: editmgt.Clip, instruction: str, reading: Reading | None, compat: Compat | None) -> Tensor | None:
+    """The rows of the text that a localisation reads; None for all. EditError for a keyword that is not in it."""
+    if reading is None or not reading.keyword:
+        return None
+    released = compat is not None and compat.clip_positions
+    return clip.rows(instruction, reading.keyword, reading.occurrence, released)
 
 
 def with_reading(options: Options, model: editmgt.Model, reading: Reading | None, rows: Tensor | None) -> Options:
@@ -80,7 +95,7 @@ def run(
         result = sampling.run(
             net, encoded(text), encoded(negative), size, replace(options, rows=there(options.rows)),
             reference=there(reference), mask=there(mask), localise=localise, report=report, micro=micro,
-            generator=torch.Generator().manual_seed(seed), watch=None if atlas is None else atlas.capture,
+            generator=torch.Generator().manual_seed(seed), watch=atlas,
         )  # fmt: skip
     if bool(result.held.all()):
         sentence = "EditMGT held every token: the result is the input. Lower λ, or paint a larger mask."
@@ -141,8 +156,8 @@ class Guider:
     """
 
     def __init__(self, model, text: Text, negative: Text | None, options: Options, reference: dict | None,
-                 holding: Holding | None):  # fmt: skip
-        self.model_patcher, self.text, self.negative = model, text, negative
+                 holding: Holding | None, tiled: bool = False):  # fmt: skip
+        self.model_patcher, self.text, self.negative, self.tiled = model, text, negative, tiled
         self.options, self.reference, self.holding = options, reference, holding or Holding()
         keyword = self.holding.reading.keyword if self.holding.reading and self.holding.threshold > 0 else ""
         if keyword:
@@ -167,7 +182,9 @@ class Guider:
             if callback is not None:
                 callback(told.index, model.vectors(told.clean.cpu()), None, steps)
 
-        height, width = (16 * side for side in size)
+        tile = editmgt.side_of(model) // 16 if self.tiled else max(size)
+        height, width = (16 * min(side, tile) for side in size)
+        options = replace(options, tile=tile)
         result, _ = run(
             model, repeated(self.text, batch, "instructions"), repeated(self.negative, batch, "negatives"), size,
             with_reading(options, model, reading, None), seed=seed or 0, reading=reading, report=report,

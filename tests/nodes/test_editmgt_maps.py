@@ -35,21 +35,21 @@ def test_reading_changes_no_token_and_goes_beside_a_localisation(loaded):
     attention = both[0][editmgt.ATTENTION][0]
     steps = both[0][editmgt.ATLAS].steps
     for step in range(3):  # Eq. 3: the localisation is the mean over the blocks of these very maps
-        mean = torch.stack([steps[step][block]["text_to_image"] for block in range(3)]).mean(0)
+        mean = torch.stack([steps[step][block, "text_to_image"] for block in range(3)]).mean(0)
         torch.testing.assert_close(attention[step], mean, rtol=0, atol=1e-6)
 
 
 def test_what_was_chosen_is_read_and_no_more(loaded):
     maps, _ = read(loaded, photo(count=2), blocks="0, 2", steps="2-3", image_to_text=False)
-    assert sorted(maps) == [1, 2] and all(sorted(one) == [0, 2] for one in maps.values())
-    for kinds in maps[1].values():
-        assert list(kinds) == ["text_to_image", "image_to_image"]
-        assert all(one.shape == (2, 4) and one.device.type == "cpu" for one in kinds.values())
+    assert sorted(maps) == [1, 2]
+    for one in maps.values():
+        assert list(one) == [(b, kind) for b in (0, 2) for kind in ("text_to_image", "image_to_image")]
+        assert all(values.shape == (2, 4) and values.device.type == "cpu" for values in one.values())
 
 
 def test_another_word_and_another_point_give_other_maps(loaded):
     def kind(name, **more):
-        return read(loaded, photo(), **more)[0][0][2][name]
+        return read(loaded, photo(), **more)[0][0][2, name]
 
     words = [kind("image_to_text", keyword=word) for word in ("", "cat", "dog")]
     assert not torch.equal(words[0], words[1]) and not torch.equal(words[1], words[2])
@@ -92,6 +92,15 @@ def test_each_picture_has_its_sheet_and_the_mirrored_part_is_left_out(loaded):
 def test_text_to_image_has_an_atlas_too(loaded):
     maps, drawn = read(loaded, None, square=False, steps="last")
     assert list(maps) == [2] and drawn.shape[0] == 1
+
+
+def test_a_large_picture_in_tiles_has_one_atlas(loaded):
+    latent, _, square = sample(loaded, photo(64, 96), atlas=asked(steps="1"), large="tiles")
+    made = latent[editmgt.ATLAS]
+    assert made.size == (2, 3) and all(one.shape == (1, 6) for one in made.steps[0].values())
+    assert draw(latent, square).shape[0] == 1
+    with pytest.raises(EditError, match="view needs the picture in one square"):
+        sample(loaded, photo(64, 96), atlas=asked(view="point"), large="tiles")
 
 
 @pytest.mark.parametrize(

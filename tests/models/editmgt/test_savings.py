@@ -58,10 +58,14 @@ def test_no_kernel_is_given_a_matrix_of_biases(net, monkeypatch, bias):
         masks.append(more.get("attn_mask", given[3] if len(given) > 3 else None))
         return plain(*given, **more)
 
+    def attend(dense):
+        return lambda *given, **more: Attend(*given, **more, dense=dense)
+
     monkeypatch.setattr(F, "scaled_dot_product_attention", recorded)
+    monkeypatch.setattr(sampling, "Attend", attend(False))  # what a GPU takes by itself
     quick = edited(net, Options(steps=STEPS, gamma=1.4, bias=bias)).tokens
     assert masks == [None] * STEPS * net.config.blocks
-    monkeypatch.setattr(sampling, "Attend", lambda gamma, text: Attend(gamma, text=text, dense=True))
+    monkeypatch.setattr(sampling, "Attend", attend(True))
     assert torch.equal(edited(net, Options(steps=STEPS, gamma=1.4, bias=bias)).tokens, quick)
     assert all(mask is not None for mask in masks[STEPS * net.config.blocks :])
 
@@ -96,18 +100,19 @@ def test_an_atlas_is_read_beside_a_localisation_and_changes_nothing(net):
         return torch.rand(2, *grid, generator=torch.Generator().manual_seed(len(read) % STEPS))
 
     plain, beside = (
-        edited(net, options, localise=localise, watch=watch).tokens for watch in (None, made.capture)
+        edited(net, options, localise=localise, watch=watch).tokens for watch in (None, made)
     )
     assert torch.equal(plain, beside) and len(read) == 2 * STEPS
     assert all(torch.equal(a[b], c[b]) for a, c in zip(read[:STEPS], read[STEPS:]) for b in (1, 2))
-    assert sorted(made.steps) == [1, 3] and all(sorted(maps) == [0, 2] for maps in made.steps.values())
-    assert torch.equal(made.steps[3][2]["text_to_image"], read[3][2])
+    assert sorted(made.steps) == [1, 3]
+    assert all({block for block, _ in maps} == {0, 2} for maps in made.steps.values())
+    assert torch.equal(made.steps[3][2, "text_to_image"], read[3][2])
 
 
 def test_an_atlas_reads_the_conditional_half_of_the_plain_attention(net):
     made, rows = chosen(net, rows=torch.tensor([1, 3])), torch.tensor([1, 3])
     first = atlas.Atlas(net.config, net.grid(picture()), atlas.Chosen((0, 2), (0,), rows=rows))
-    tokens = [edited(net, Options(steps=STEPS), watch=one.capture).tokens for one in (made, first)]
+    tokens = [edited(net, Options(steps=STEPS), watch=one).tokens for one in (made, first)]
     assert torch.equal(*tokens)
     with torch.no_grad():
         capture = Capture((0, 2), rows)
@@ -116,11 +121,24 @@ def test_an_atlas_reads_the_conditional_half_of_the_plain_attention(net):
         net(whole, prompt, torch.full((2,), STEPS - 1.0), attention=Attend(1.1, dense=True), capture=capture)
     for block in (0, 2):
         torch.testing.assert_close(
-            first.steps[0][block]["text_to_image"], capture.maps[block], rtol=0, atol=1e-6
+            first.steps[0][block, "text_to_image"], capture.maps[block], rtol=0, atol=1e-6
         )
 
 
 def test_without_guidance_the_atlas_reads_the_whole_batch(net):
     made = chosen(net)
-    edited(net, Options(steps=STEPS, guidance=1.0), watch=made.capture)
+    edited(net, Options(steps=STEPS, guidance=1.0), watch=made)
     assert made.pictures == 2
+
+
+def test_an_atlas_of_tiles_is_their_mean_on_the_whole_canvas(net):
+    """As the localisation of the same blocks is joined; every kind of map covers the canvas."""
+    made, read = chosen(net), []
+    edited(net, Options(steps=STEPS, blocks=(0, 2), tile=4), watch=made,
+           localise=lambda maps, grid: read.append(maps) or torch.ones(2, *grid))  # fmt: skip
+    tokens = picture().shape[1] * picture().shape[2] // 4
+    assert sorted(made.steps) == [1, 3]
+    for step, maps in made.steps.items():
+        assert set(maps) == {(block, kind) for block in (0, 2) for kind in atlas.KINDS}
+        assert all(one.shape == (2, tokens) and bool((one > 0).all()) for one in maps.values())
+        assert all(torch.equal(maps[block, "text_to_image"], read[step][block]) for block in (0, 2))
