@@ -28,7 +28,7 @@ PLANNED = {
 }  # fmt: skip  # what the recorded numbers will cover, system by system
 # modules of this package that register cases, imported when parity runs
 MODULES: tuple[str, ...] = (
-    "parity_aram", "parity_editmgt", "parity_editmgt_smoothing", "parity_editmgt_text",
+    "parity_aram", "parity_editmgt", "parity_editmgt_compat", "parity_editmgt_smoothing", "parity_editmgt_text",
 )  # fmt: skip
 
 

@@ -1,52 +1,25 @@
 """EditMGT: an instruction edits a picture as tokens; what is not edited is held."""
 
-import logging
 from dataclasses import replace
 
 import torch
 
 from ..models import masks, region
 from ..models.editmgt import localise as localisation
-from ..models.editmgt.options import BIASES, TIMES, Options
-from ..models.editmgt.picture import fit
-from ..models.editmgt.schedule import HOLDS, SCHEDULES
+from ..models.editmgt.picture import canvas, fit
+from ..models.editmgt.schedule import HOLDS
 from ..models.errors import EditError
-from .host import editmgt, editmgt_run, folders
-from .host.bundles import say
-from .host.devices import in_comfyui
+from .editmgt_options import COMPAT_INPUT, HOLD, OPTIONS, SPEED_INPUT, chosen
+from .host import editmgt, editmgt_atlas, editmgt_run, folders
 from .host.editmgt_run import Holding, Reading
-from .host.progress import reporter
 from .unpacking import packed, packed_mask, picture, repeated
 from .unpacking import region as region_of
 
 CATEGORY = "EditKit/editmgt"
-LOCALISE, HOLD, SQUARE = "EDITKIT_MGT_LOCALISE", "EDITKIT_MGT_HOLD", "EDITKIT_MGT_SQUARE"
+LOCALISE, SQUARE, ATLAS = "EDITKIT_MGT_LOCALISE", "EDITKIT_MGT_SQUARE", "EDITKIT_MGT_ATLAS"
+LARGE = {"fit": fit, "tiles": canvas}
 SEED_INPUT = ("INT", {"default": 0, "min": 0, "max": 0xFFFFFFFFFFFFFFFF, "control_after_generate": True,
                       "tooltip": "The same seed gives the same tokens on every machine."})  # fmt: skip
-OPTIONS = {
-    "steps": ("INT", {"default": 16, "min": 1, "max": 256, "tooltip": "The paper's 16, the released code's 36."}),
-    "cfg": ("FLOAT", {"default": 6.0, "min": 1.0, "max": 30.0, "step": 0.1,
-                      "tooltip": "How strongly the instruction counts against the negative; 1 leaves the latter out."}),
-    "gamma": ("FLOAT", {"default": 1.1, "min": 0.0, "max": 4.0, "step": 0.05,
-                        "tooltip": "The reference's strength: 1 as trained, more holds on to the picture."}),
-    "bias": ([*BIASES], {
-        "tooltip": "What gamma joins: the reference and all else (released weights), or the picture (Eq. 2)."}),
-    "schedule": (["model", *SCHEDULES], {"tooltip": "How fast tokens settle. model: as its folder says."}),
-    "temperature": ("FLOAT", {"default": 2.0, "min": 0.0, "max": 10.0, "step": 0.1,
-                              "tooltip": "Chance in what settles first, at the first step."}),
-    "final_temperature": ("FLOAT", {"default": 0.0, "min": 0.0, "max": 10.0, "step": 0.1,
-                                    "tooltip": "The same at the last step."}),
-    "time": ([*TIMES], {
-        "tooltip": "What the network is told: the step's number (released), or the masked share (as in training)."}),
-}  # fmt: skip
-
-
-def chosen(steps, cfg, gamma, bias, schedule, temperature, final_temperature, time, model) -> Options:
-    """The run's options from the widgets."""
-    return Options(
-        steps=steps, guidance=cfg, gamma=gamma, bias=bias, time=time, temperature=(temperature, final_temperature),
-        schedule=model.schedule if schedule == "model" else schedule,
-    )  # fmt: skip
 
 
 class LoadEditMGT:
@@ -175,39 +148,43 @@ class EditMGTSample:
                 "image": ("IMAGE", {"tooltip": "The picture to edit, any size. Left open: text to image."}),
                 "hold": (HOLD, {"tooltip": "What of the picture is kept."}),
                 "localise": (LOCALISE, {"tooltip": "Reads where the instruction acts, for EditMGT Localisation Map."}),
+                "large": ([*LARGE], {"tooltip": "Pictures larger than the square: fit scales them to it, tiles edits "
+                                     "them at full size in overlapping squares, each a run's time."}),
+                "compat": COMPAT_INPUT, "speed": SPEED_INPUT,
+                "atlas": (ATLAS, {"tooltip": "Reads what attends to what, for EditMGT Atlas Sheet."}),
             },
         }  # fmt: skip
 
     def run(
-        self, *, model, clip, vae, instruction, negative, seed, side, image=None, hold=None, localise=None, **options
-    ):
+        self, *, model, clip, vae, instruction, negative, seed, side, image=None, hold=None, localise=None,
+        large="fit", compat=None, speed=None, atlas=None, **options,
+    ):  # fmt: skip
         net = editmgt.network(model)
-        options = chosen(**options, model=net)
+        options = editmgt_run.adjusted(chosen(**options, model=net), compat, speed)
         side, hold = side or editmgt.side_of(net), hold or Holding()
         reading = hold.reading or localise or (Reading() if hold.threshold > 0 else None)
-        square = None if image is None else fit(picture(image)[0], side)
-        reference = None if square is None else vae.tokens(square.pixels)
+        square = None if image is None else LARGE[large](picture(image)[0], side)
+        reference = None if square is None else vae.tokens(square.pixels, square.tile)
         mask = _new_tokens(hold, square)
         count = 1 if reference is None else len(reference)
         text = editmgt_run.repeated(clip.encode([instruction]), count, "instructions")
         without = clip.encode([negative]) if options.guidance > 1 else None
         without = editmgt_run.repeated(without, count, "negatives")
+        tell = editmgt_run.teller(model, net, options.steps)
+        grid = (side // 16, side // 16) if square is None else square.grid
         net = editmgt.network(model)  # the encoders may have taken its place
-        rows = clip.rows(instruction, reading.keyword, reading.occurrence) if reading and reading.keyword else None
-        options = replace(options, threshold=hold.threshold, hold=hold.mode)
+        rows = editmgt_run.rows(clip, instruction, reading, compat)
+        options = replace(options, threshold=hold.threshold, hold=hold.mode, tile=side // 16)
         options = editmgt_run.with_reading(options, net, reading, rows)
-        tell, grid = reporter(), (side // 16, side // 16)
+        atlas = editmgt_atlas.begun(atlas, net, clip, instruction, options.steps, grid, square)
         result, attention = editmgt_run.run(
             net, text, without, grid, options, seed=seed, reference=reference, mask=mask, reading=reading,
-            micro=(side, side, 0, 0, 6), report=lambda told: tell(told.index + 1, options.steps),
+            micro=(side, side, 0, 0, 6), report=tell, atlas=atlas,
         )  # fmt: skip
-        held = result.held.cpu()
-        if bool(held.all()):
-            sentence = "EditMGT held every token: the result is the input. Lower λ, or paint a larger mask."
-            say(sentence, logging.WARNING, once=False)
-        changed = (~held).float()
+        changed = (~result.held.cpu()).float()
         changed = square.tokens_out(changed) if square is not None else _enlarged(changed)
         extra = {} if attention is None else {editmgt.ATTENTION: (attention, net.diffusion_model.grid(result.tokens))}
+        extra |= {} if atlas is None else {editmgt.ATLAS: atlas.kept()}
         return editmgt.latent(net, result.tokens.cpu(), **extra), packed_mask(changed), square
 
 
@@ -252,7 +229,7 @@ class EditMGTDecode:
         }  # fmt: skip
 
     def run(self, *, vae, latent, feather, image=None, square=None, changed=None):
-        made = vae.decode(latent["samples"]).movedim(-1, 1)
+        made = vae.decode(latent["samples"], tile=0 if square is None else square.tile).movedim(-1, 1)
         if image is None or square is None:
             return (packed(made if square is None else square.restored(made)),)
         rgb, alpha = picture(image)
@@ -267,96 +244,12 @@ class EditMGTDecode:
         return (packed(made, alpha),)
 
 
-class EditMGTLocalisationMap:
-    DESCRIPTION = "Shows where the instruction's attention lay, step by step and in all, and makes it a mask."
-    CATEGORY = CATEGORY
-    SEARCH_ALIASES = ["heat map", "attention map", "localization"]
-    RETURN_TYPES, RETURN_NAMES = ("IMAGE", "IMAGE", "MASK"), ("final", "steps", "mask")
-    OUTPUT_TOOLTIPS = ("The final map over the picture.", "The map of each step.", "Where the final map is λ or more.")
-    FUNCTION = "run"
-
-    @classmethod
-    def INPUT_TYPES(cls):
-        return {
-            "required": {
-                "latent": ("LATENT", {"tooltip": "From EditMGT Sample with EditMGT Localise wired to it."}),
-                "localise": (LOCALISE, {"tooltip": "Its smoothing; blocks and keyword count where it was sampled."}),
-                "threshold": ("FLOAT", {"default": 0.5, "min": 0.0, "max": 1.0, "step": 0.01, "tooltip": "λ."}),
-                "final": (["mean", "last"], {"tooltip": "The final map: of all steps' attention, or of the last."}),
-                "opacity": ("FLOAT", {"default": 0.6, "min": 0.0, "max": 1.0, "step": 0.05,
-                                      "tooltip": "Of the colours over the picture."}),
-            },
-            "optional": {
-                "image": ("IMAGE", {"tooltip": "The photograph."}),
-                "square": (SQUARE, {"tooltip": "From EditMGT Sample."}),
-            },
-        }  # fmt: skip
-
-    def run(self, *, latent, localise, threshold, final, opacity, image=None, square=None):
-        if editmgt.ATTENTION not in latent:
-            raise EditError("The latent carries no attention; wire EditMGT Localise to EditMGT Sample.")
-        attention, grid = latent[editmgt.ATTENTION]
-        gathered = localisation.Localiser(grid, localise.smoothing)
-        gathered.attention = list(attention)
-        steps, whole = gathered.steps(), gathered.final(final)
-
-        def placed(maps):
-            if square is not None:
-                return square.tokens_out(maps, smooth=True)
-            return localisation.enlarged(maps, tuple(16 * s for s in latent["samples"].shape[-2:]))
-
-        shown = None if image is None or square is None else picture(image)[0][:1]
-        pictures = [localisation.heat_map(placed(maps[:1]), shown, opacity) for maps in steps]
-        large = placed(whole)
-        rgb = None if image is None or square is None else picture(image)[0]
-        return (packed(localisation.heat_map(large, rgb, opacity)), packed(torch.cat(pictures)),
-                packed_mask(localisation.mask(large, threshold)))  # fmt: skip
-
-
-class EditMGTGuider:
-    DESCRIPTION = "Lets Sampler Custom Advanced run EditMGT: the sigmas' number gives the steps, the noise the seed."
-    CATEGORY = CATEGORY
-    SEARCH_ALIASES = ["guider", "sampler custom"]
-    RETURN_TYPES, RETURN_NAMES = ("GUIDER", "SIGMAS"), ("guider", "sigmas")
-    OUTPUT_TOOLTIPS = ("For Sampler Custom Advanced.", "As many steps as `steps` says.")
-    FUNCTION = "run"
-
-    @classmethod
-    def INPUT_TYPES(cls):
-        return {
-            "required": {
-                "model": ("MODEL", {"tooltip": "From Load EditMGT."}),
-                "positive": ("CONDITIONING", {"tooltip": "The instruction, by EditMGT's CLIP."}),
-                **OPTIONS,
-            },
-            "optional": {
-                "negative": ("CONDITIONING", {"tooltip": "What the picture should not be; left open: no guidance."}),
-                "reference": ("LATENT", {"tooltip": "The picture to edit, by EditMGT's VAE. Open: the latent that is "
-                                         "sampled, if it holds a picture."}),
-                "hold": (HOLD, {"tooltip": "λ and a mask; Set Latent Noise Mask's keeps as well."}),
-            },
-        }  # fmt: skip
-
-    def run(self, *, model, positive, negative=None, reference=None, hold=None, **options):
-        if not in_comfyui():
-            raise EditError("EditMGT Guider works in ComfyUI's samplers; use EditMGT Sample here.")
-        net = editmgt.network(model)
-        options = chosen(**options, model=net)
-        text, without = (
-            editmgt_run.from_conditioning(c, n) for c, n in ((positive, "positive"), (negative, "negative"))
-        )
-        guider = editmgt_run.Guider(model, text, without, options, reference, hold)
-        return guider, torch.linspace(1.0, 0.0, options.steps + 1)
-
-
 NODE_CLASS_MAPPINGS = {
     "EditKitLoadEditMGT": LoadEditMGT,
     "EditKitEditMGTLocalise": EditMGTLocalise,
     "EditKitEditMGTRegionHold": EditMGTRegionHold,
     "EditKitEditMGTSample": EditMGTSample,
     "EditKitEditMGTDecode": EditMGTDecode,
-    "EditKitEditMGTLocalisationMap": EditMGTLocalisationMap,
-    "EditKitEditMGTGuider": EditMGTGuider,
 }
 NODE_DISPLAY_NAME_MAPPINGS = {
     "EditKitLoadEditMGT": "Load EditMGT",
@@ -364,6 +257,4 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "EditKitEditMGTRegionHold": "EditMGT Region Hold",
     "EditKitEditMGTSample": "EditMGT Sample",
     "EditKitEditMGTDecode": "EditMGT Decode",
-    "EditKitEditMGTLocalisationMap": "EditMGT Localisation Map",
-    "EditKitEditMGTGuider": "EditMGT Guider",
 }

@@ -16,6 +16,7 @@ WORDS = (
     "replace sky with night remove unbelievable things turn into watercolour"
 )
 CODES, MASK = 64, 71
+START, END = "<|startoftext|>", "<|endoftext|>"
 TRANSFORMER = MGTConfig(
     num_layers=1, num_single_layers=2, num_attention_heads=2, attention_head_dim=16, joint_attention_dim=24,
     pooled_projection_dim=16, axes_dims_rope=(4, 6, 6), vocab_size=MASK + 1, codebook_size=CODES,
@@ -72,14 +73,14 @@ def clip_tokenizer():
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
-    made = Tokenizer(models.BPE(unk_token="<end>"))
+    made = Tokenizer(models.BPE(unk_token=END))
     made.normalizer, made.pre_tokenizer = normalizers.Lowercase(), pre_tokenizers.Whitespace()
-    trainer = trainers.BpeTrainer(vocab_size=120, special_tokens=["<start>", "<end>"], show_progress=False)
+    trainer = trainers.BpeTrainer(vocab_size=120, special_tokens=[START, END], show_progress=False)
     made.train_from_iterator([WORDS], trainer)
     made.post_processor = processors.TemplateProcessing(
-        "<start> $A <end>", special_tokens=[("<start>", 0), ("<end>", 1)]
+        f"{START} $A {END}", special_tokens=[(START, 0), (END, 1)]
     )
-    names = {"bos_token": "<start>", "eos_token": "<end>", "unk_token": "<end>", "pad_token": "<end>"}
+    names = {"bos_token": START, "eos_token": END, "unk_token": END, "pad_token": END}
     return PreTrainedTokenizerFast(tokenizer_object=made, **names)
 
 

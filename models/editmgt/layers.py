@@ -38,10 +38,14 @@ def rotary_table(ids: Tensor, axes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
 
 def rotate(x: Tensor, table: tuple[Tensor, Tensor]) -> Tensor:
     """Turns neighbouring channels of [b, heads, n, d] by the table's angles, in float32."""
-    cosine, sine = table
-    real, imaginary = x.float().unflatten(-1, (-1, 2)).unbind(-1)
-    turned = torch.stack([-imaginary, real], dim=-1).flatten(-2)
-    return (x.float() * cosine + turned * sine).to(x.dtype)
+    pairs = x.float().contiguous().unflatten(-1, (-1, 2))
+    if x.device.type not in ("cpu", "cuda"):  # others may not know complex numbers
+        (real, imaginary), (cosine, sine) = pairs.unbind(-1), (part[:, ::2] for part in table)
+        turned = torch.stack([real * cosine - imaginary * sine, imaginary * cosine + real * sine], dim=-1)
+    else:
+        turn = torch.complex(*(part[:, ::2].contiguous() for part in table))  # both channels of a pair have one angle
+        turned = torch.view_as_real(torch.view_as_complex(pairs) * turn)
+    return turned.flatten(-2).to(x.dtype)
 
 
 def grid_ids(height: int, width: int, device=None) -> Tensor:
@@ -156,11 +160,12 @@ class Capture:
     """Collects the rows of chosen text tokens from the attention of chosen blocks (Eq. 3).
 
     blocks: global indices. rows: text positions, or None for all. half: whether the batch's second half alone counts
-    (the conditional one). What is kept per block is [b, heads, rows, n] or, with `mean`, its mean [b, n].
+    (the conditional one). What is kept per block is [b, heads, rows, n] or, with `mean`, its mean [b, n]. pads: for how
+    many the first text token stands (`padding`), as a key and among all rows.
     """
 
-    def __init__(self, blocks, rows: Tensor | None = None, half: bool = False, mean: bool = True):
-        self.blocks, self.rows, self.half, self.mean = frozenset(blocks), rows, half, mean
+    def __init__(self, blocks, rows: Tensor | None = None, half: bool = False, mean: bool = True, pads: int = 1):
+        self.blocks, self.rows, self.half, self.mean, self.pads = frozenset(blocks), rows, half, mean, pads
         self.maps: dict[int, Tensor] = {}
 
     def __call__(self, block: int, q: Tensor, k: Tensor, text: int, image: int) -> None:
@@ -171,8 +176,27 @@ class Capture:
             q, k = (x[len(x) // 2 :] for x in (q, k))
         rows = q[:, :, :text] if self.rows is None else q[:, :, self.rows.to(q.device)]
         scores = rows.float() @ k[:, :, : text + image].float().transpose(-1, -2) * q.shape[-1] ** -0.5
+        scores[..., 0] += math.log(self.pads)
         found = scores.softmax(-1)[..., text:]
-        self.maps[block] = found.mean((1, 2)) if self.mean else found
+        self.maps[block] = self._mean(found) if self.mean else found
+
+    def _mean(self, found: Tensor) -> Tensor:
+        """The mean over heads and rows, each row as often as it stands for a token."""
+        if self.pads == 1 or self.rows is not None:
+            return found.mean((1, 2))
+        found = found.mean(1)
+        return (found.sum(1) + (self.pads - 1) * found[:, 0]) / (found.shape[1] + self.pads - 1)
+
+
+class Captures:
+    """Several readers of one step's attention, where a `Capture` goes."""
+
+    def __init__(self, *parts):
+        self.parts, self.blocks = parts, frozenset().union(*(part.blocks for part in parts))
+
+    def __call__(self, block: int, q: Tensor, k: Tensor, text: int, image: int) -> None:
+        for part in self.parts:  # each knows its own blocks
+            part(block, q, k, text, image)
 
 
 class Attention(nn.Module):
@@ -229,17 +253,22 @@ class Block(nn.Module):
 
     index = 0
 
-    def attend(self, q, k, v, step: Step, text: int, image: int, capture=None) -> Tensor:
-        """Attention of a step's tokens, with the reference's keys and values remembered or recalled."""
+    def attend(self, q, k, v, step: Step, text: int, image: int, capture=None, only_image: bool = False) -> Tensor:
+        """Attention of a step's tokens, with the reference's keys and values remembered or recalled.
+
+        only_image: nobody asks for what text and reference see.
+        """
         if capture is not None:
             capture(self.index, q, k, text, image)
+        if only_image:
+            q = q[:, :, text : text + image]
         cache = step.cache
         if cache is not None and cache.reuse:
             kept = cache.by_block[self.index]
             k, v = torch.cat([k, kept[0]], dim=2), torch.cat([v, kept[1]], dim=2)
         elif cache is not None and k.shape[2] > text + image:
             cache.by_block[self.index] = k[:, :, text + image :], v[:, :, text + image :]
-        return step.attention(q, k, v, text, k.shape[2] - text - image)
+        return step.attention(q, k, v, text, k.shape[2] - text - image, text if only_image else 0)
 
 
 class DoubleBlock(Block):
@@ -298,9 +327,9 @@ class SingleBlock(Block):
             shift, scale, reference_gate = step.vectors.of_reference(self.norm)
             reference = modulated(x.reference, shift, scale)
             joined.append(self.attn.project_reference(reference, step.reference_rotary))
-        out = self.attend(*_joined(*joined), step, text, image, capture)
+        out = self.attend(*_joined(*joined), step, text, image, capture, last)
         if last:
-            picture = x.image + gate * self._out(out[:, text : text + image], normed[:, text:])
+            picture = x.image + gate * self._out(out, normed[:, text:])
             return Tokens(x.text, _bounded(picture))
         together = _bounded(together + gate * self._out(out[:, : text + image], normed))
         if x.reference is None:

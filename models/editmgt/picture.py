@@ -1,4 +1,4 @@
-"""Photographs of any size on the trained square: scaled to fit, mirrored up to it, and brought back exactly."""
+"""Photographs of any size on the trained square, or on a canvas of overlapping ones, and brought back exactly."""
 
 from dataclasses import dataclass
 
@@ -10,15 +10,20 @@ from ..image import resize
 from ..masks import fit as fit_mask
 
 TOKEN = 16  # pixels per token and side
+PAIR = 2 * TOKEN  # the network halves the grid
 
 
 @dataclass(frozen=True)
 class Square:
-    """A picture on the square: pixels [b, 3, side, side], of which the first `inner` (height, width) are its own."""
+    """A picture on the square: pixels [b, 3, side, side], of which the first `inner` (height, width) are its own.
+
+    tile: 0, or the side in pixels of the tiles in which this canvas, larger than one square, is edited.
+    """
 
     pixels: Tensor
     inner: tuple[int, int]
     original: tuple[int, int]
+    tile: int = 0
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -56,16 +61,37 @@ def fit(picture: Tensor, side: int) -> Square:
 
     EditError for a side that is no even number of tokens.
     """
-    if side < 2 * TOKEN or side % (2 * TOKEN):
-        raise EditError(f"The side {side} is not a multiple of {2 * TOKEN} px, which the tokens need; use 1024 or 512.")
+    _check(side)
     height, width = picture.shape[-2:]
     factor = side / max(height, width)
     inner = tuple(max(1, min(side, round(length * factor))) for length in (height, width))
-    x = resize(picture, inner)
-    for axis, length in ((-2, inner[0]), (-1, inner[1])):
-        if length != side:
-            x = x.index_select(axis, _mirror(length, side).to(x.device))
-    return Square(x, inner, (height, width))
+    return Square(_mirrored(resize(picture, inner), (side, side)), inner, (height, width))
+
+
+def canvas(picture: Tensor, side: int) -> Square:
+    """[b, 3, h, w] at its own size, mirrored up to pairs of tokens and one tile at least, if it is larger than a tile.
+
+    side: of a tile; smaller pictures are made to `fit` it. EditError for one that is no even number of tokens.
+    """
+    _check(side)
+    size = tuple(picture.shape[-2:])
+    if max(size) <= side:
+        return fit(picture, side)
+    whole = tuple(max(side, -(-length // PAIR) * PAIR) for length in size)
+    return Square(_mirrored(picture, whole), size, size, side)
+
+
+def _check(side: int) -> None:
+    if side < PAIR or side % PAIR:
+        raise EditError(f"The side {side} is not a multiple of {PAIR} px, which the tokens need; use 1024 or 512.")
+
+
+def _mirrored(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """[b, c, h, w] continued by its mirror image to the right and below."""
+    for axis, length in zip((-2, -1), size):
+        if x.shape[axis] != length:
+            x = x.index_select(axis, _mirror(x.shape[axis], length).to(x.device))
+    return x
 
 
 def _mirror(length: int, wanted: int) -> Tensor:

@@ -14,6 +14,7 @@ from ..errors import EditError
 from .config import TEXT_TOKENS
 
 CLIP_TOKENS = 77
+PASSED_OVER = ("<pad>", "</w>", "!")  # by the released code, among CLIP's tokens, beside all that begin with <|
 SPACE = "▁"  # what sentencepiece writes for a space
 BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
@@ -82,6 +83,28 @@ def keyword_rows(
             f"The keyword {keyword!r} lies beyond the {length} tokens that the model reads; shorten the instruction."
         )
     return torch.tensor(rows)
+
+
+def released_rows(tokenizer, instruction: str, keyword: str) -> Tensor:
+    """The rows that the released code takes for a keyword: its first place among CLIP's tokens, 0..76.
+
+    They are meant for Gemma's axis, which is padded on the left, so that they mostly point at pads. EditError where the
+    keyword's tokens do not follow each other in the instruction's; the released code then averages nothing.
+    """
+    (places, words), (_, wanted) = (_said_by_clip(tokenizer, text) for text in (instruction, keyword))
+    for start in range(len(words) - len(wanted) + 1 if wanted else 0):
+        if words[start : start + len(wanted)] == wanted:
+            return torch.tensor(places[start : start + len(wanted)])
+    raise EditError(
+        f"CLIP's tokens of {keyword!r} are not among those of {instruction!r}; switch CLIP's positions off."
+    )
+
+
+def _said_by_clip(tokenizer, text: str) -> tuple[list[int], list[str]]:
+    """Where CLIP's tokens of a text stand, and what they say, without those that the released code passes over."""
+    pieces = tokenizer.convert_ids_to_tokens(clip_ids(tokenizer, [text])[0].tolist())
+    kept = [(i, p) for i, p in enumerate(pieces) if p.strip() and p not in PASSED_OVER and not p.startswith("<|")]
+    return [i for i, _ in kept], [p.lower().replace("</w>", "") for _, p in kept]
 
 
 def occurrences(instruction: str, keyword: str) -> list[Span]:

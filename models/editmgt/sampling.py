@@ -7,10 +7,12 @@ import torch
 from torch import Tensor
 
 from ..errors import EditError
-from . import schedule
+from . import padding, schedule
+from .atlas import Atlas, AtlasCapture
 from .attention import Attend, ReferenceCache
-from .layers import Capture
+from .layers import Capture, Captures
 from .options import Options, Text
+from .tiles import tiles
 from .transformer import EditMGT, Prompt, at
 
 
@@ -35,23 +37,29 @@ class Result:
 
 
 Localise = Callable[[dict[int, Tensor], tuple[int, int]], Tensor]
+ROUNDINGS = {"none": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def run(
     net: EditMGT, text: Text, negative: Text | None, size: tuple[int, int], options: Options, *,
     reference: Tensor | None = None, mask: Tensor | None = None, localise: Localise | None = None,
     generator: torch.Generator | None = None, micro: tuple = (1024, 1024, 0, 0, 6),
-    report: Callable[[Report], None] | None = None,
+    report: Callable[[Report], None] | None = None, watch: Atlas | None = None,
 ) -> Result:  # fmt: skip
     """Samples tokens [b, *size]. Without a reference [b, h, w] it is text to image.
 
+    A canvas larger than options.tile is edited in overlapping tiles (`tiles`), `micro` saying the tiles' size.
     mask: bool [b, h, w], True where tokens are new. localise(maps by block, grid) makes the localisation map.
-    report is called after every step. EditError for what does not belong together.
+    report is called after every step. watch: the atlas to fill. EditError for what does not belong together.
     """
-    return _Run(net, text, negative, size, options, reference, mask, localise, generator, micro).go(report)
+    run = _Run(net, text, negative, size, options, reference, mask, localise, generator, micro)
+    run.watch = watch
+    return run.go(report)
 
 
 class _Run:
+    watch: Atlas | None = None
+
     def __init__(self, net, text, negative, size, options, reference, mask, localise, generator, micro):
         self.net, self.options, self.generator, self.localise = net, options, generator, localise
         self.size, self.batch = size, len(text.states)
@@ -67,20 +75,43 @@ class _Run:
         shown = self.tokens if options.alias_mask and mask is not None else reference
         self.given = (text, negative, shown, micro)
         self.timed = getattr(net.connector, "timed", False)
-        self.prompt = self._prompt()
-        self.table = net.embed.table(self.prompt.text.dtype, self.prompt.text.device)
+        self.tiles = tiles(size, options.tile)
+        self.states = text.states if not self.guided else torch.cat([negative.states, text.states])
+        self.pads = padding.leading(self.states) if net.config.connector in padding.BY_TOKEN else 1
+        self.prompts = self._prompts()
+        self.table = net.embed.table(self.prompts[0].text.dtype, self.prompts[0].text.device)
         self.temperatures = schedule.temperatures(options.steps, options.temperature)
-        attention = Attend(options.gamma, text=options.bias == "everything")
-        self.plan = net.plan(self.prompt, self._times(len(self.prompt.text)), net.grid(self.tokens), attention)
-        if options.reference_every > 1 and reference is not None:
-            self.plan = replace(self.plan, cache=ReferenceCache())
+        self.attention = Attend(options.gamma, text=options.bias == "everything", pads=self.pads)
+        self._plan()
+
+    def _plan(self) -> None:
+        """What the blocks share in all steps and tiles, and room for what they keep of each tile's reference."""
+        prompt, kept = self.prompts[0], self.options.reference_every > 1 and self.reference is not None
+        times, rounding = self._times(len(prompt.text)), ROUNDINGS[self.options.time_rounding]
+        if not bool(torch.isfinite(times.to(rounding) * 1000).all()):
+            raise EditError(f"A time of {float(times.max()):g} thousands is too large for fp16; use fewer steps.")
+        grid = self.net.grid(self.tiles.cut(self.tokens, 0))
+        self.plan = self.net.plan(prompt, times, grid, self.attention, rounding)
+        self.caches = [ReferenceCache() if kept else None for _ in self.prompts]
+
+    def _prompts(self) -> list[Prompt]:
+        """What the network is told of each tile: its part of the reference with the same words."""
+        first, shown = self._prompt(), self.given[2]
+        if shown is None:
+            return [first] * len(self.tiles.at)
+        parts = [self.tiles.cut(shown, number) for number in range(1, len(self.tiles.at))]
+        twice = 2 if self.guided else 1
+        return [first] + [
+            replace(first, reference=self.net.tokens(part.repeat(twice, 1, 1), first.text.dtype)[0]) for part in parts
+        ]
 
     def _prompt(self, index: int = 0) -> Prompt:
         """What the network is told; at every step anew only where the connector wants to know the step."""
         text, negative, shown, micro = self.given
-        states, pooled = text.states, text.pooled
+        states, pooled = padding.merged(self.states, self.pads), text.pooled
+        shown = None if shown is None else self.tiles.cut(shown, 0)
         if self.guided:
-            states, pooled = torch.cat([negative.states, states]), torch.cat([negative.pooled, pooled])
+            pooled = torch.cat([negative.pooled, pooled])
             shown = None if shown is None else torch.cat([shown, shown])
         told = {"timestep": self._times(len(states))[index]} if self.timed else {}
         return self.net.prompt(states, pooled, shown, micro, **told)
@@ -113,9 +144,8 @@ class _Run:
     def _step(self, index: int):
         options, steps = self.options, self.options.steps
         last = index == steps - 1
-        capture = self._capture(index)
-        features = self._features(index, capture)
-        scores = self.localise(capture.maps, self.net.grid(self.tokens)) if capture is not None else None
+        features, maps = self._features(index)
+        scores = self.localise(maps, self.net.grid(self.tokens)) if maps is not None else None
         rows = self._rows(features, index)
         drawn = schedule.draw(rows, self.generator, last=last, exact=options.exact_draws)
         held = self._where_held(scores)
@@ -132,31 +162,61 @@ class _Run:
     def _capture(self, index: int) -> Capture | None:
         if not self.options.blocks or self.localise is None:
             return None
-        return Capture(self.options.blocks, self.options.rows, half=self._guided(index))
+        rows = padding.rows(self.options.rows, self.pads)
+        return Capture(self.options.blocks, rows, half=self._guided(index), pads=self.pads)
+
+    def _watching(self, index: int) -> AtlasCapture | None:
+        return None if self.watch is None else self.watch.capture(index, self._guided(index), self.pads)
 
     def _guided(self, index: int) -> bool:
         return self.guided and index < round(self.options.guidance_until * self.options.steps)
 
-    def _features(self, index: int, capture: Capture | None) -> Tensor:
-        """Features [b or 2b, c, h, w]: the unconditional half first, where guidance runs."""
+    def _features(self, index: int) -> tuple[Tensor, dict[int, Tensor] | None]:
+        """Features [b or 2b, c, h, w], the unconditional half first where guidance runs, and the blocks' attention."""
         if self.guided and not self._guided(index):
             self._end_guidance()
         if self.timed and index:
-            self.prompt = replace(self.prompt, text=self._prompt(index).text)
-        plan = at(self.plan, index)
+            text = self._prompt(index).text
+            self.prompts = [replace(prompt, text=text) for prompt in self.prompts]
+        seen: list[dict[str, dict]] = []
+        features = self.tiles.mean(self._of_tile(number, index, seen) for number in range(len(self.tiles.at)))
+        maps, watched = (self._joined([one[who] for one in seen if who in one]) for who in ("localise", "watch"))
+        if watched is not None:
+            self.watch.add(index, watched)
+        return features, maps
+
+    def _of_tile(self, number: int, index: int, seen: list) -> Tensor | None:
+        """A tile's features; what was read of its attention goes to `seen`. None for one that has nothing to say:
+        nobody asks for its attention, and all of its tokens are known."""
+        captures = {"localise": self._capture(index), "watch": self._watching(index)}
+        captures = {who: one for who, one in captures.items() if one is not None}
+        tokens = self.tiles.cut(self.tokens, number)
+        if not captures and len(self.tiles.at) > 1 and not bool((tokens == self.net.config.mask_token).any()):
+            return None
+        plan = replace(at(self.plan, index), cache=self.caches[number])
         if plan.cache is not None:
             plan.cache.reuse = index % self.options.reference_every != 0 and bool(plan.cache.by_block)
-        tokens = torch.cat([self.tokens, self.tokens]) if self.guided else self.tokens
-        return self.net.features(tokens, self.prompt, plan, capture=capture, table=self.table)
+        tokens = torch.cat([tokens, tokens]) if self.guided else tokens
+        made = self.net.features(tokens, self.prompts[number], plan, table=self.table,
+                                 capture=Captures(*captures.values()) if captures else None)  # fmt: skip
+        seen.append({who: one.maps for who, one in captures.items()})
+        return made
+
+    def _joined(self, maps: list[dict]) -> dict | None:
+        """The tiles' attention {block: [b, n]} on the whole grid, averaged as their features are."""
+        if len(maps) < 2:
+            return maps[0] if maps else None
+        placed = self.tiles.on(self.net.grid(self.tokens))
+        return {
+            block: placed.mean(one[block].unflatten(-1, placed.tile)[:, None] for one in maps)[:, 0].flatten(1)
+            for block in maps[0]
+        }
 
     def _end_guidance(self) -> None:
         """From here on the conditional half alone is worked out."""
-        self.guided = False
-        self.prompt = self.prompt.halves()[1]
-        cache = None if self.plan.cache is None else ReferenceCache()
-        times = self._times(len(self.prompt.text))
-        plan = self.net.plan(self.prompt, times, self.net.grid(self.tokens), self.plan.attention)
-        self.plan = replace(plan, cache=cache)
+        self.guided, self.states = False, self.given[0].states
+        self.prompts = [prompt.halves()[1] for prompt in self.prompts]
+        self._plan()
 
     def _rows(self, features: Tensor, index: int) -> schedule.Rows:
         """Probabilities of the unknown positions (of all, for the released code's draws). Guidance comes before the

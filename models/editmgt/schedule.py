@@ -65,13 +65,14 @@ def draw(rows: Rows, generator: torch.Generator | None = None, *, last: bool = F
     exact: as the released code draws, an exponential for every entry of the vocabulary, in its order; `rows` must then
     hold all positions. Otherwise one uniform a row, which picks from the same distribution.
     """
-    device = generator.device if generator is not None else rows.probabilities.device
-    flat = rows.probabilities.to(device)
+    flat = rows.probabilities
+    device = generator.device if generator is not None else flat.device
     if exact:
+        flat = flat.to(device)
         sampled = (flat / torch.empty_like(flat).exponential_(1, generator=generator)).argmax(-1)
-    else:
+    else:  # the probabilities stay where they are: 8192 numbers a row, of which one would be moved
         total = flat.cumsum(-1)
-        picked = torch.rand(len(flat), 1, generator=generator, device=device) * total[:, -1:]
+        picked = torch.rand(len(flat), 1, generator=generator, device=device).to(flat.device) * total[:, -1:]
         sampled = torch.searchsorted(total, picked, right=True)[:, 0].clamp_max(flat.shape[-1] - 1)
     placed = rows.placed(sampled.to(rows.index.device))
     if last:

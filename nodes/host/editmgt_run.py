@@ -1,5 +1,6 @@
 """A run of EditMGT from nodes: settings in, tokens out; and the guider that SamplerCustomAdvanced can drive."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -8,12 +9,15 @@ import torch
 from torch import Tensor
 
 from ...models.editmgt import localise as localisation
-from ...models.editmgt.options import Options, Text
+from ...models.editmgt.options import Compat, Options, Speed, Text
 from ...models.errors import EditError
 from . import editmgt
-from .devices import load_device
+from .bundles import say
+from .devices import in_comfyui, load_device
+from .progress import reporter
 
 if TYPE_CHECKING:
+    from ...models.editmgt.atlas import Atlas
     from ...models.editmgt.sampling import Report, Result
 
 
@@ -38,6 +42,21 @@ class Holding:
     reading: Reading | None = None
 
 
+def adjusted(options: Options, compat: Compat | None, speed: Speed | None) -> Options:
+    """The options with what EditMGT Compatibility and EditMGT Speed choose."""
+    for one in (compat, speed):
+        options = options if one is None else one.applied(options)
+    return options
+
+
+def rows(clip: editmgt.Clip, instruction: str, reading: Reading | None, compat: Compat | None) -> Tensor | None:
+    """The rows of the text that a localisation reads; None for all. EditError for a keyword that is not in it."""
+    if reading is None or not reading.keyword:
+        return None
+    released = compat is not None and compat.clip_positions
+    return clip.rows(instruction, reading.keyword, reading.occurrence, released)
+
+
 def with_reading(options: Options, model: editmgt.Model, reading: Reading | None, rows: Tensor | None) -> Options:
     """The options with the blocks and text rows that a localisation reads."""
     if reading is None:
@@ -49,10 +68,13 @@ def with_reading(options: Options, model: editmgt.Model, reading: Reading | None
 def run(
     model: editmgt.Model, text: Text, negative: Text | None, size: tuple[int, int], options: Options, *, seed: int,
     reference: Tensor | None = None, mask: Tensor | None = None, reading: Reading | None = None,
-    micro: tuple = (1024, 1024, 0, 0, 6), report: Callable | None = None,
+    micro: tuple = (1024, 1024, 0, 0, 6), report: Callable | None = None, atlas: "Atlas | None" = None,
 ) -> "tuple[Result, Tensor | None]":  # fmt: skip
-    """`sampling.run` on the computing device in the model's precision; (result, attention [steps, b, n] or None)."""
-    from ...models.editmgt import sampling  # the network's code, only for a run
+    """`sampling.run` on the computing device in the model's precision; (result, attention [steps, b, n] or None).
+
+    atlas: is filled. Says so where all tokens were held.
+    """
+    from ...models.editmgt import sampling, worn  # the network's code, only for a run
 
     device, net = load_device(), model.diffusion_model
     dtype = _compute_dtype(model)
@@ -69,12 +91,35 @@ def run(
     def encoded(x: Text | None) -> Text | None:
         return None if x is None else Text(x.states.to(device, dtype), x.pooled.to(device, dtype))
 
-    result = sampling.run(
-        net, encoded(text), encoded(negative), size, replace(options, rows=there(options.rows)),
-        reference=there(reference), mask=there(mask), localise=localise, report=report, micro=micro,
-        generator=torch.Generator().manual_seed(seed),
-    )  # fmt: skip
+    with worn.wearing(net, model.worn, device):
+        result = sampling.run(
+            net, encoded(text), encoded(negative), size, replace(options, rows=there(options.rows)),
+            reference=there(reference), mask=there(mask), localise=localise, report=report, micro=micro,
+            generator=torch.Generator().manual_seed(seed), watch=atlas,
+        )  # fmt: skip
+    if bool(result.held.all()):
+        sentence = "EditMGT held every token: the result is the input. Lower λ, or paint a larger mask."
+        say(sentence, logging.WARNING, once=False)
     return result, torch.stack(gatherer[0].attention).cpu() if gatherer else None
+
+
+def teller(model, net: editmgt.Model, steps: int) -> "Callable[[Report], None]":
+    """What tells the user of each step: the progress, and in ComfyUI a preview of the tokens as they settle.
+
+    Makes what the preview needs, so it comes before the network is put in place for the run.
+    """
+    if not in_comfyui():
+        tell = reporter()
+        return lambda told: tell(told.index + 1, steps)
+    import latent_preview
+
+    show = latent_preview.prepare_callback(model, steps)
+
+    def report(told: "Report") -> None:
+        _stop_if_cancelled()
+        show(told.index, net.vectors(told.clean.cpu()), None, steps)
+
+    return report
 
 
 def _compute_dtype(model: editmgt.Model) -> torch.dtype:
@@ -111,8 +156,8 @@ class Guider:
     """
 
     def __init__(self, model, text: Text, negative: Text | None, options: Options, reference: dict | None,
-                 holding: Holding | None):  # fmt: skip
-        self.model_patcher, self.text, self.negative = model, text, negative
+                 holding: Holding | None, tiled: bool = False):  # fmt: skip
+        self.model_patcher, self.text, self.negative, self.tiled = model, text, negative, tiled
         self.options, self.reference, self.holding = options, reference, holding or Holding()
         keyword = self.holding.reading.keyword if self.holding.reading and self.holding.threshold > 0 else ""
         if keyword:
@@ -137,7 +182,9 @@ class Guider:
             if callback is not None:
                 callback(told.index, model.vectors(told.clean.cpu()), None, steps)
 
-        height, width = (16 * side for side in size)
+        tile = editmgt.side_of(model) // 16 if self.tiled else max(size)
+        height, width = (16 * min(side, tile) for side in size)
+        options = replace(options, tile=tile)
         result, _ = run(
             model, repeated(self.text, batch, "instructions"), repeated(self.negative, batch, "negatives"), size,
             with_reading(options, model, reading, None), seed=seed or 0, reading=reading, report=report,

@@ -22,6 +22,27 @@ def test_extra_channels_equal_the_dense_bias(gamma, text, queries):
     torch.testing.assert_close(quick, dense, rtol=0, atol=2e-6)
 
 
+@pytest.mark.parametrize("gamma", [0.0, 1.0, 1.3])
+@pytest.mark.parametrize("reference", [0, 9])
+def test_a_token_that_stands_for_many_is_that_token_many_times(gamma, reference):
+    """Four copies of the first key and value, and the same with one that counts for four."""
+    q, k, v = qkv()
+    many = [torch.cat([x[:, :, :1]] * 3 + [x], dim=2) for x in (q, k, v)]
+    expected = Attend(gamma)(*many, 8, reference)[:, 3:]
+    for dense in (True, False):
+        found = Attend(gamma, dense=dense, pads=4)(q, k, v, 5, reference)
+        torch.testing.assert_close(found, expected, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("text", [True, False])
+@pytest.mark.parametrize("dense", [True, False])
+def test_some_queries_see_what_they_see_among_all(text, dense):
+    q, k, v = qkv()
+    attend = Attend(1.3, text=text, dense=dense, pads=3)
+    some, all_of_them = attend(q[:, :, 5:14], k, v, 5, 9, first=5), attend(q, k, v, 5, 9)
+    torch.testing.assert_close(some, all_of_them[:, 5:14], rtol=0, atol=2e-6)
+
+
 @pytest.mark.parametrize("text", [True, False])
 def test_the_bias_is_equation_2(text):
     """log γ between the reference and the picture, and in the released form the text as well; 0 elsewhere."""
