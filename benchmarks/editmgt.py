@@ -67,13 +67,14 @@ def kit(quick: bool = False) -> Kit:
 
 
 def random_network(config: MGTConfig, device: torch.device, draw: torch.Generator) -> EditMGT:
-    """Weights that keep the size of what goes through them, so that what comes out depends on what went in."""
+    """Weights that keep the size of what goes through them, and attention that chooses: tokens depend on everything."""
     with torch.device("meta"):
         net = EditMGT(config)
     net = net.to_empty(device=device).requires_grad_(False).eval()
     for name, weight in net.named_parameters():
         if weight.ndim < 2:
-            weight.fill_(0.0 if name.endswith("bias") else 1.0)
+            sharp = ".attn.norm_" in name  # of queries and keys
+            weight.fill_(0.0 if name.endswith("bias") else 2.0 if sharp else 1.0)
         else:
             spread = 1.0 if "embeddings" in name else weight[0].numel() ** -0.5
             weight.copy_(torch.randn(weight.shape, generator=draw) * spread)

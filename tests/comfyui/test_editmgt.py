@@ -68,6 +68,7 @@ def pictures() -> dict:
     mask = torch.zeros(1, 64, 64)
     mask[:, 5:43, 9:60] = 1  # of the first row of tokens 11 of 16 pixels, of the third 11; of columns 7 and 12 of 16
     return {"edit": made(1, 64, 64), "pair": made(2, 64, 64), "wide": made(1, 64, 96), "odd": made(1, 70, 50),
+            "large": made(1, 1024, 1088),
             "mask": mask}  # fmt: skip
 
 
@@ -216,6 +217,17 @@ WAYS = ("reference_input", "reference_and_latent", "other_sampler", "clone", "ho
 @pytest.mark.parametrize("way", WAYS)
 def test_other_wirings_give_the_same_tokens(of, way):
     assert of("ways")[way] == 0
+
+
+def test_tiles_of_a_large_latent_are_the_single_nodes(of):
+    found = of("large")
+    assert found["shape"] == [1, 64, 68] and found["tiles"] == 0 and found["whole"] > 0
+
+
+@pytest.mark.parametrize("what", ["compat", "speed"])
+def test_the_guider_takes_what_the_single_node_takes(of, what):
+    apart, from_plain = of("settings")[what]
+    assert apart == 0 and from_plain > 0
 
 
 def test_what_either_mask_keeps_is_kept(of):

@@ -60,11 +60,12 @@ def holding(case, mask=None):
                 mask=mask, localise=reading)[0]  # fmt: skip
 
 
-def sample(case, model=MODEL, clip=CLIP, vae=VAE):
+def sample(case, model=MODEL, clip=CLIP, vae=VAE, **more):
     """(latent, changed, square) of EditMGT Sample."""
     image, mask = (PICTURES.get(case[key]) for key in ("image", "mask"))
     return node("EditMGTSample", model=model, clip=clip, vae=vae, instruction=case["instruction"], negative="",
-                seed=case["seed"], side=64, image=image, hold=holding(case, mask), **case["options"])  # fmt: skip
+                seed=case["seed"], side=64, image=image, hold=holding(case, mask),
+                **case["options"], **more)  # fmt: skip
 
 
 def picture_latent(case, vae=VAE):
@@ -147,6 +148,33 @@ def ways():
         "no_negative": (guided(CASES["unguided"], negative=None), "unguided"),
     }
     return {name: int((tokens(made[0]) != EXPECTED[f"{case}.tokens"]).sum()) for name, (made, case) in found.items()}
+
+
+@check
+def large():
+    """A picture larger than the trained square: the guider's tiles against the single node's, and against no tiles."""
+    case, image = CASES["edit"] | {"options": {**CASES["edit"]["options"], "steps": 2}}, PICTURES["large"]
+    encoded = {"samples": host.latent(MODEL.model, VAE.tokens(image.movedim(-1, 1), 1024))["samples"]}
+    single = node("EditMGTSample", model=MODEL, clip=CLIP, vae=VAE, instruction=case["instruction"], negative="",
+                  seed=case["seed"], side=0, image=image, large="tiles", **case["options"])[0]  # fmt: skip
+    tiles, whole = (tokens(guided(case, encoded, large=how)[0]) for how in ("tiles", "whole"))
+    return {"shape": list(tiles.shape), "tiles": int((tiles != tokens(single)).sum()),
+            "whole": int((tiles != whole).sum())}  # fmt: skip
+
+
+@check
+def settings():
+    """What Compatibility and Speed choose, in the guider and in the single node: how many tokens differ."""
+    out, mistakes = {}, {"alias_mask": True, "leaked_gamma": 3.0, "clip_positions": False, "time_rounding": "bf16",
+                         "released_draws": True}  # fmt: skip
+    faster = node("EditMGTSpeed", reference_every=2, guidance_until=0.5)[0]
+    wrong = node("EditMGTCompatibility", **mistakes)[0]
+    for name, more in (("compat", {"compat": wrong}), ("speed", {"speed": faster})):
+        case = CASES["masked"] | {"options": {**CASES["masked"]["options"], "gamma": 1.0, "steps": 12}}
+        single, by_guider = tokens(sample(case, **more)[0]), tokens(guided(case, **more)[0])
+        plain = tokens(guided(case)[0])
+        out[name] = [int((single != by_guider).sum()), int((by_guider != plain).sum())]
+    return out
 
 
 @check
