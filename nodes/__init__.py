@@ -5,6 +5,7 @@ from . import (
     blazeedit_steps,
     editmgt,
     export,
+    kontext,
     kontext_pictures,
     kontext_turns,
     region,
@@ -13,7 +14,10 @@ from . import (
 )
 from .host import folders
 
-MODULES = (blazeedit, blazeedit_steps, region, export, swiftedit, swiftedit_edit, editmgt, kontext_pictures, kontext_turns)
+MODULES = (
+    blazeedit, blazeedit_steps, region, export, swiftedit, swiftedit_edit, editmgt, kontext, kontext_turns,
+    kontext_pictures,
+)  # fmt: skip
 NODE_CLASS_MAPPINGS = {k: v for module in MODULES for k, v in module.NODE_CLASS_MAPPINGS.items()}
 NODE_DISPLAY_NAME_MAPPINGS = {
     k: v for module in MODULES for k, v in module.NODE_DISPLAY_NAME_MAPPINGS.items()
