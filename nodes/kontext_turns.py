@@ -55,7 +55,7 @@ class KontextTurn:
         samples, mask = turn.checked(latent, "latent", channels), region(mask)
         conditioning = with_reference(conditioning, Reference(samples))
         first = None if anchor is None else turn.checked(anchor, "anchor", channels)
-        if first is not None and anchor_strength > 0 and not turn.same(first, samples):
+        if first is not None and anchor_strength != 0 and not turn.same(first, samples):
             conditioning = with_reference(conditioning, Reference(first, strength=anchor_strength))
         out, changed = {k: v for k, v in latent.items() if k != "noise_mask"}, samples.new_ones(1, *samples.shape[-2:])
         if mask is not None:

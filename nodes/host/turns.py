@@ -36,7 +36,8 @@ def _put_back(executor, noise, latent_image, sampler, sigmas, denoise_mask=None,
     """Around `CFGGuider.outer_sample`."""
     from comfy.utils import reshape_mask
 
+    to_the_end = float(sigmas[-1]) == 0  # now: uni_pc writes into the sigmas
     made = executor(noise, latent_image, sampler, sigmas, denoise_mask, *rest, **more)
-    if denoise_mask is None or float(sigmas[-1]) > 0:
+    if denoise_mask is None or not to_the_end:
         return made
     return restored(made, latent_image, reshape_mask(denoise_mask, noise.shape))
