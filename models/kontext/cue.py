@@ -11,7 +11,7 @@ from ..errors import EditError
 
 SHAPES, UNITS = ("box", "ellipse", "arrow"), ("relative", "pixels")
 MOST = 64  # more pieces than this are noise, not objects
-HEAD = 4.0  # an arrow's head over its line's width, in length; half as wide to each side
+HEAD = 5.0  # an arrow's head over its line's width, in length; half as wide to each side
 REACH = 0.18  # length of an arrow to a mask over the picture's longer side
 
 

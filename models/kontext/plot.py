@@ -11,7 +11,7 @@ from .drift import DIGITS, HEADS, Turn
 PANEL, MARGIN, LEFT, TOP = (300, 150), 14, 56, 30
 PAPER, INK, FAINT = (255, 255, 255), (40, 40, 40), (215, 215, 215)
 COLOURS = {"first": (196, 60, 40), "previous": (40, 90, 180)}
-TITLES = {"psnr": "PSNR, dB", "ssim": "SSIM", "delta_e": "ΔE, CIEDE2000", "clip": "CLIP cosine", "face": "face cosine"}
+TITLES = {"psnr": "PSNR, dB", "ssim": "SSIM", "delta_e": "colour difference, CIEDE2000", "clip": "CLIP cosine", "face": "face cosine"}
 
 
 def chart(turns: list[Turn]) -> Tensor:
@@ -74,7 +74,8 @@ def _range(values: list[float], name: str) -> tuple[float, float]:
     least = {"psnr": 2.0, "ssim": 0.02, "delta_e": 0.5, "clip": 0.02, "face": 0.02}[name]
     low, high = min(values), max(values)
     spare = max(least - (high - low), 0.1 * (high - low)) / 2
-    return (max(0.0, low - spare), high + spare) if name == "delta_e" else (low - spare, high + spare)
+    ends = {"psnr": (-math.inf, math.inf), "delta_e": (0.0, math.inf)}.get(name, (-1.0, 1.0))
+    return max(ends[0], low - spare), min(ends[1], high + spare)
 
 
 def _write(draw, place: tuple[float, float], words: str, size: int, anchor: str) -> None:

@@ -191,9 +191,11 @@ def untouched():
 
     try:
         with torch.inference_mode():
-            comfy.samplers.sample(model, torch.randn_like(latent["samples"]), conditioning, conditioning, 1.0, "cpu",
-                                  comfy.samplers.ksampler("euler"), torch.tensor([1.0, 0.5, 0.0]), latent_image=latent[
-                                      "samples"], denoise_mask=latent["noise_mask"], callback=interrupt, seed=1)  # fmt: skip
+            comfy.samplers.sample(
+                model, torch.randn_like(latent["samples"]), conditioning, conditioning, 1.0, "cpu",
+                comfy.samplers.ksampler("euler"), torch.tensor([1.0, 0.5, 0.0]), latent_image=latent["samples"],
+                denoise_mask=latent["noise_mask"], callback=interrupt, seed=1,
+            )  # fmt: skip
     except KeyboardInterrupt:
         pass
     return {"base": apart(before, k_sampled(MODEL, native(LATENT), LATENT)), "wrappers": len(MODEL.wrappers),

@@ -65,8 +65,8 @@ def test_an_arrow_covers_its_line_and_its_head(ends):
         return ((x1 + along * dx - aside * dy) * FINE, (y1 + along * dy + aside * dx) * FINE)
 
     def draw(canvas):
-        canvas.polygon([place(0, 0), place(-16, 8), place(-16, -8)], fill=255)
-        canvas.polygon([place(-length, 2), place(-8, 2), place(-8, -2), place(-length, -2)], fill=255)
+        canvas.polygon([place(0, 0), place(-20, 10), place(-20, -10)], fill=255)
+        canvas.polygon([place(-length, 2), place(-10, 2), place(-10, -2), place(-length, -2)], fill=255)
 
     reference = by_pillow(draw)
     assert float((line[0] - reference).abs().mean()) < 0.004 and torch.equal(line, inside)
