@@ -120,7 +120,7 @@ class Layout:
     def groups(self, context: bool = True) -> list[Group]:
         """The queries by what they see. context: whether the references' tokens are among the queries."""
         confined, sees = self._confined(), self._sees()
-        everything = sees[-1:].new_tensor(self._direct())
+        everything = sees.new_tensor([self._direct()])
         own = torch.stack([confined, sees], 1)[: self.tokens if context else self.target_tokens]
         text = torch.stack([torch.zeros_like(everything), everything], 1)
         kinds, of_each = torch.cat([text, own]).unique(dim=0, return_inverse=True)

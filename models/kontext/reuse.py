@@ -3,6 +3,7 @@
 Approximate for Kontext-dev, whose references see the noisy target and its time; the step that fills the cache is exact.
 """
 
+import contextlib
 from dataclasses import dataclass, field
 
 import torch
@@ -75,11 +76,12 @@ class Kept:
 
 
 def _pinned(tensor: Tensor) -> Tensor:
-    """A copy in pinned memory where there is a GPU to copy from, else in plain memory."""
-    if tensor.device.type != "cuda":
-        return tensor.to("cpu", copy=True)
-    kept = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu", pin_memory=True)
-    return kept.copy_(tensor)
+    """A copy in the CPU's memory, pinned where there is a GPU to copy it back to and memory left to pin."""
+    kept = None
+    if tensor.device.type == "cuda":
+        with contextlib.suppress(RuntimeError):
+            kept = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu", pin_memory=True)
+    return tensor.to("cpu", copy=True) if kept is None else kept.copy_(tensor)
 
 
 @dataclass

@@ -66,8 +66,9 @@ def _planned(options: dict, sigma_of) -> list[Planned]:
     out = []
     for reference in chain(options):
         check_latent(reference.latent)
-        if layout.counts(reference):
-            out.append(Planned(reference, *_levels(reference, sigma_of)))
+        first, last = _levels(reference, sigma_of)
+        if layout.counts(reference) and first > 0:
+            out.append(Planned(reference, first, last))
     return out
 
 
