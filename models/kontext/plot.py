@@ -11,7 +11,10 @@ from .drift import DIGITS, HEADS, Turn
 PANEL, MARGIN, LEFT, TOP = (300, 150), 14, 56, 30
 PAPER, INK, FAINT = (255, 255, 255), (40, 40, 40), (215, 215, 215)
 COLOURS = {"first": (196, 60, 40), "previous": (40, 90, 180)}
-TITLES = {"psnr": "PSNR, dB", "ssim": "SSIM", "delta_e": "colour difference, CIEDE2000", "clip": "CLIP cosine", "face": "face cosine"}
+TITLES = {
+    "psnr": "PSNR, dB", "ssim": "SSIM", "delta_e": "colour difference, CIEDE2000", "clip": "CLIP cosine",
+    "face": "face cosine",
+}  # fmt: skip
 
 
 def chart(turns: list[Turn]) -> Tensor:

@@ -16,14 +16,18 @@ from editkit.tests.nodes.test_blazeedit import run
 INSIDE = Path(__file__).resolve().parent / "inside" / "turns.py"
 
 
+def run_inside(checkout, root, folder, place="") -> dict:
+    """All checks in one child process."""
+    command = [str(checkout.python), str(INSIDE), str(checkout.folder), str(root), str(folder), *place.split()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, env=os.environ | {"PYTHONPATH": ""})
+    found = folder / f"results{f'_{place}' if place else ''}.json"
+    assert found.is_file(), done.stderr[-3000:]
+    return json.loads(found.read_text(encoding="utf-8"))
+
+
 @pytest.fixture(scope="module")
 def results(checkout, root, tmp_path_factory):
-    """All checks in one child process."""
-    folder = tmp_path_factory.mktemp("turns")
-    command = [str(checkout.python), str(INSIDE), str(checkout.folder), str(root), str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, env=os.environ | {"PYTHONPATH": ""})
-    assert (folder / "results.json").is_file(), done.stderr[-3000:]
-    return json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    return run_inside(checkout, root, tmp_path_factory.mktemp("turns"))
 
 
 @pytest.fixture
@@ -99,6 +103,13 @@ def test_comfyuis_own_vae_is_measured_at_odd_sizes(of):
 def test_comfyuis_own_clip_vision_gives_the_cosine(of):
     found = of("clip_vision")
     assert abs(found["first"]) < 1e-5 and abs(found["previous"]) < 1e-5 and max(found["cosines"]) < 0.9999
+
+
+@pytest.mark.parametrize(("place", "device"), [("gpu", "cpu"), ("gpu-only", "cuda")])
+def test_on_a_gpu_no_step_of_a_session_mixes_devices(checkout, root, tmp_path, place, device):
+    found = run_inside(checkout, root, tmp_path, place)[place]
+    assert "crashed" not in found, found["crashed"]
+    assert set(found) == {device}
 
 
 def test_a_server_runs_the_tools_as_the_nodes_do_alone(server):

@@ -1,6 +1,7 @@
 """Kontext Turn and the picture tools in ComfyUI's own Python: every check writes numbers, judged outside.
 
-python turns.py COMFYUI PACK FOLDER: FOLDER gets results.json. The model is a tiny Flux of ComfyUI's own.
+python turns.py COMFYUI PACK FOLDER [gpu|gpu-only]: FOLDER gets results.json. The model is a tiny Flux of ComfyUI's own.
+With a place, one session runs on a pretended GPU that refuses to mix devices.
 """
 
 import json
@@ -11,7 +12,12 @@ from pathlib import Path
 from start import start
 
 COMFYUI, PACK, FOLDER = (Path(a) for a in sys.argv[1:4])
+PLACE = sys.argv[4] if len(sys.argv) > 4 else "cpu"
 pack = start(COMFYUI, PACK, FOLDER)
+if PLACE != "cpu":
+    import placement
+
+    placement.enter(gpu_only=PLACE == "gpu-only")
 
 import comfy.clip_vision  # noqa: E402 - ComfyUI's modules exist from here on
 import comfy.samplers  # noqa: E402
@@ -247,14 +253,37 @@ def clip_vision():
     return {"first": found[5] - cosines[0], "previous": found[10] - cosines[1], "cosines": cosines}
 
 
+def placed():
+    """A whole session on the pretended GPU: where what comes out lies. An error here is a crash there."""
+    picture = torch.rand(1, 45, 61, 3, generator=torch.Generator().manual_seed(2))
+    mask = torch.zeros(1, 45, 61)
+    mask[:, 9:20, 9:30] = 1
+    small, fit, inner, *_ = node("KontextFit", image=picture, size="own size", multiple=16, mask=mask)
+    marked, drawn, inside = node("VisualCue", image=small, shape="arrow", x0=0, y0=0, x1=1, y1=1, units="relative",
+                                 colour="red", width=0, fill=0, margin=0.1, mask=inner)  # fmt: skip
+    back, changed = node("KontextUnfit", image=marked, fit=fit, feather=3, mask=drawn)
+    trip = node("VAERoundTrip", vae=editmgt_core.VAE, image=small, gain=8.0)
+    model, latent = MODEL, LATENT
+    for number in range(2):
+        own = (MASK, inside)[number]
+        model, conditioning, given, edited = turn(latent=latent, model=model, anchor=LATENT, mask=own,
+                                                  anchor_strength=0.5)  # fmt: skip
+        latent = k_sampled(model, conditioning, given, seed=number)
+    other = advanced(model, conditioning, given)
+    meter = node("DriftMeter", images=[small, marked], mask=[inner], face_model=["none"], face_detector=["none"])
+    return [str(x.device.type) for x in (small, inner, marked, drawn, inside, back, changed, trip[0], trip[1], edited,
+                                         latent["samples"], other["samples"], meter[0])]  # fmt: skip
+
+
 def main():
     results = {}
-    for name, run in CHECKS.items():
+    for name, run in (CHECKS if PLACE == "cpu" else {PLACE: placed}).items():
         try:
             results[name] = run()
         except Exception:
             results[name] = {"crashed": traceback.format_exc()[-3000:]}
-    (FOLDER / "results.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
+    name = "results.json" if PLACE == "cpu" else f"results_{PLACE}.json"
+    (FOLDER / name).write_text(json.dumps(results, indent=1), encoding="utf-8")
 
 
 main()
