@@ -7,6 +7,7 @@ from editkit.models.errors import EditError
 from editkit.models.kontext import fit
 from editkit.nodes import NODE_CLASS_MAPPINGS
 from editkit.tests.nodes.test_blazeedit import image, mask, run
+from editkit.tests.tiny_editmgt_release import write_release
 
 
 def fitted(picture, size=fit.OWN, **more):
@@ -134,3 +135,14 @@ def test_the_sizes_of_fit_can_be_wired_to_an_empty_latent():
     kinds = NODE_CLASS_MAPPINGS["EditKitKontextFit"].RETURN_TYPES
     assert kinds[3:] == ("INT", "INT")
     assert fitted(image(h=832, w=1248), fit.NEAREST)[3:] == (1248, 832)
+
+
+def test_editmgts_tokenizer_is_measured_without_comfyui(tmp_path, monkeypatch):
+    write_release(tmp_path / "models" / "editkit" / "editmgt")
+    monkeypatch.chdir(tmp_path)
+    vae = run("EditKitLoadEditMGT", release="editmgt", weight_dtype="default")[2]
+    picture = image(batch=2)
+    made, _, psnr, ssim, text = run("EditKitVAERoundTrip", vae=vae, image=picture)
+    padded = torch.nn.functional.pad(picture.movedim(-1, 1), (0, 6, 0, 10), mode="replicate").movedim(1, -1)
+    assert torch.allclose(made, vae.decode(vae.encode(padded))[:, :70, :90], atol=1e-5)
+    assert psnr > 0 and -1 <= ssim <= 1 and "90x70" in text
