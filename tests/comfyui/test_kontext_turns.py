@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from editkit.tests.comfyui.server import pixels
-from editkit.tests.house import pack
+from editkit.tests.comfyui.test_kontext_server import small_copy
 from editkit.tests.nodes.test_blazeedit import run
 
 INSIDE = Path(__file__).resolve().parent / "inside" / "turns.py"
@@ -112,15 +112,15 @@ def test_on_a_gpu_no_step_of_a_session_mixes_devices(checkout, root, tmp_path, p
     assert set(found) == {device}
 
 
-def test_a_server_runs_the_tools_as_the_nodes_do_alone(server):
-    name = server.upload(pack.ROOT / "workflows/media/fig_bowl.jpg")
-    mask = server.upload(pack.ROOT / "workflows/media/fig_bowl_mask.png")
+def test_a_server_runs_the_tools_as_the_nodes_do_alone(server, tmp_path):
+    files = [small_copy(name, tmp_path) for name in ("fig_bowl.jpg", "fig_bowl_mask.png")]
+    name, mask = (server.upload(file) for file in files)
     cue = {"shape": "ellipse", "x0": 0, "y0": 0, "x1": 1, "y1": 1, "units": "relative", "colour": "red", "width": 0,
            "fill": 0, "margin": 0.1}  # fmt: skip
     prompt = {
         "1": {"class_type": "LoadImage", "inputs": {"image": name}},
         "2": {"class_type": "LoadImageMask", "inputs": {"image": mask, "channel": "red"}},
-        "3": {"class_type": "EditKitKontextFit", "inputs": {"image": ["1", 0], "size": "nearest trained size",
+        "3": {"class_type": "EditKitKontextFit", "inputs": {"image": ["1", 0], "size": "own size",
                                                             "multiple": 16, "mask": ["2", 0]}},
         "4": {"class_type": "EditKitVisualCue", "inputs": {"image": ["3", 0], "mask": ["3", 2], **cue}},
         "5": {"class_type": "EditKitKontextUnfit", "inputs": {"image": ["4", 0], "fit": ["3", 1], "feather": 0}},
@@ -132,9 +132,8 @@ def test_a_server_runs_the_tools_as_the_nodes_do_alone(server):
     entry = server.run(prompt)
     assert entry["status"]["status_str"] == "success", entry["status"]
     made, plot = (server.picture(entry["outputs"][i]["images"][0]) for i in ("7", "8"))
-    photo, white = (torch.from_numpy(pixels(pack.ROOT / "workflows/media" / file))[None]
-                    for file in ("fig_bowl.jpg", "fig_bowl_mask.png"))  # fmt: skip
-    small, fit, inside, *_ = run("EditKitKontextFit", image=photo, size="nearest trained size", mask=white[..., 0])
+    photo, white = (torch.from_numpy(pixels(file))[None] for file in files)
+    small, fit, inside, *_ = run("EditKitKontextFit", image=photo, size="own size", mask=white[..., 0])
     marked = run("EditKitVisualCue", image=small, mask=inside, shape="ellipse")[0]
     alone = run("EditKitKontextUnfit", image=marked, fit=fit)[0][0].numpy()
     chart = run("EditKitDriftMeter", images=[marked], first=[small])[0][0].numpy()
