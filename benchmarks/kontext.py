@@ -29,6 +29,7 @@ STEPS, REFRESHES = 4, (2, 4)
 BEFORE, NOW = torch.tensor(0.9), torch.tensor(0.8)  # two noise levels that follow one another
 POOLED, WORDS = 32, 64
 LIVELIER = 2.0  # torch's own first weights are so small that a reference hardly counts
+FAST = 70  # frequencies of the time that turn more than once between noise and picture; trained networks are smooth
 
 
 def network(quick: bool = False):
@@ -44,6 +45,8 @@ def network(quick: bool = False):
     for parameter in net.parameters():
         if parameter.ndim > 1:
             parameter *= LIVELIER
+    embedding = net.time_text_embed.timestep_embedder.linear_1.weight  # [c, cosines and sines of 128 frequencies]
+    embedding.view(len(embedding), 2, -1)[..., :FAST] = 0
     return net
 
 
@@ -110,6 +113,11 @@ class Kit:
         """Every token at every step."""
         self.hooked.attend = _plain
         return self.velocity(x, time)
+
+    def alone(self, x: Tensor, time: Tensor) -> Tensor:
+        """Without the references."""
+        self.hooked.attend = _plain
+        return self.velocity(x, time, context=False)
 
     def reused(self, cache: Cache, x: Tensor, time: Tensor) -> Tensor:
         """The same with the context's keys and values from the cache where it has usable ones."""
@@ -197,7 +205,7 @@ def _speed(row, number: int, made: Kit, repeats: int, aim: float) -> list[dict]:
 def _deviation(row, number: int, made: Kit) -> list[dict]:
     """|ours - every token| / |every token| of the latents after some steps; beside it the same without references."""
     core, out = sampled(made, made.core), []
-    ways = {"left out": lambda x, t: made.velocity(x, t, context=False)}
+    ways = {"left out": made.alone}
     for refresh in REFRESHES:
         cache = Cache(Reuse(refresh, limit=64.0))
         ways[f"every {refresh} steps"] = partial(made.reused, cache)

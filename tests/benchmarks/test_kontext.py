@@ -32,9 +32,9 @@ def test_a_filling_step_is_every_token_and_a_reusing_one_is_near(net):
     with torch.inference_mode():
         full, filled = made.core(made.x, kontext.BEFORE), made.reused(cache, made.x, kontext.BEFORE)
         again, kept = made.core(made.x, kontext.NOW), made.reused(cache, made.x, kontext.NOW)
-        without = made.velocity(made.x, kontext.NOW, context=False)
+        without = made.alone(made.x, kontext.NOW)
     assert torch.equal(full, filled) and cache.fills == cache.reuses == 1
-    assert 0 < float((kept - again).norm()) < 0.2 * float((without - again).norm())
+    assert 0 < float((kept - again).norm()) < 0.5 * float((without - again).norm())
 
 
 def test_a_reusing_step_computes_the_targets_tokens_only(net, monkeypatch):
