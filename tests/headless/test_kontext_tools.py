@@ -48,7 +48,8 @@ def written(places, **changes):
 
 def test_a_marked_photo_keeps_every_pixel_outside_the_mask(places):
     assert run.run(written(places), [], places) == 0
-    photo, made = (np.asarray(Image.open(p)) for p in (places.inputs[0] / "photo.png", places.output / "edit_00001_.png"))
+    files = places.inputs[0] / "photo.png", places.output / "edit_00001_.png"
+    photo, made = (np.asarray(Image.open(file)) for file in files)
     inside = np.zeros(photo.shape[:2], bool)
     inside[20:40, 30:60] = True
     assert np.array_equal(made[~inside], photo[~inside])
