@@ -9,6 +9,9 @@ from . import (
     editmgt_maps,
     editmgt_options,
     export,
+    kontext,
+    kontext_pictures,
+    kontext_turns,
     region,
     swiftedit,
     swiftedit_edit,
@@ -17,7 +20,7 @@ from .host import folders
 
 MODULES = (
     blazeedit, blazeedit_steps, region, export, swiftedit, swiftedit_edit, editmgt, editmgt_guider, editmgt_lora,
-    editmgt_maps, editmgt_options,
+    editmgt_maps, editmgt_options, kontext, kontext_turns, kontext_pictures,
 )  # fmt: skip
 NODE_CLASS_MAPPINGS = {k: v for module in MODULES for k, v in module.NODE_CLASS_MAPPINGS.items()}
 NODE_DISPLAY_NAME_MAPPINGS = {
