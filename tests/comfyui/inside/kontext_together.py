@@ -122,7 +122,7 @@ def clones():
 @check
 def interrupted():
     """Cancelling in the middle of a run: what is raised, what is left, and what the next run gives."""
-    model, told = reused(LIVELY, 3)[0], []
+    model, told, held = reused(LIVELY, 3)[0], [], []  # ComfyUI keeps a guider, and with it its conditionings
     whole = sampled(model, two())
 
     def callback(step, *_):
@@ -131,7 +131,7 @@ def interrupted():
             raise management.InterruptProcessingException
 
     try:
-        sampled(model, two(), callback=callback)
+        sampled(model, two(), callback=callback, held=held)
     except management.InterruptProcessingException:
         told.append("interrupted")
     told.append(len(entries()))
