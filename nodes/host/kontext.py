@@ -8,6 +8,7 @@ import math
 
 from ...models.errors import EditError
 from ...models.kontext.ids import grid
+from ...models.kontext.references import NATIVE
 from ...models.kontext.reuse import Cache, Reuse, megabytes
 from .devices import in_comfyui
 from .kontext_conds import Run, count, prepared
@@ -48,6 +49,24 @@ class Sampling:
 
     def run(self) -> Run:
         return Run(None if self.reuse is None or self.reuse.off else Cache(self.reuse))
+
+
+class Preparing:
+    """ComfyUI's PREPARE_SAMPLING wrapper: has room made for what Kontext Context Reuse will keep on the device."""
+
+    def __init__(self, reuse: Reuse):
+        self.reuse = reuse
+
+    def __call__(self, executor, model, noise_shape, conds, *args, **kwargs):
+        kept = 0.0
+        if self.reuse.store != "cpu":
+            sizes = [lat.shape[-2:] for name in conds for one in conds[name] for lat in one.get(NATIVE) or []]
+            kept = noise_shape[0] * taken(model, self.reuse, sizes) * 2**20
+        plain = model.model.memory_required(list(noise_shape))
+        if kept and plain > 0:  # the shape is read for this estimate only, which grows with its area
+            area = math.ceil(math.prod(noise_shape[2:]) * (1 + kept / plain))
+            noise_shape = [*noise_shape[:2], 1, area]
+        return executor(model, noise_shape, conds, *args, **kwargs)
 
 
 def _out_of_memory(error: Exception) -> bool:
@@ -116,7 +135,11 @@ def applied(model, reuse: Reuse | None = None):
 
     latent_channels(model)
     clone, reuse = model.clone(), reuse or kept_by(model)
-    for kind, wrapper in ((WrappersMP.OUTER_SAMPLE, Sampling(reuse)), (WrappersMP.DIFFUSION_MODEL, forward)):
+    wrappers = {WrappersMP.OUTER_SAMPLE: Sampling(reuse), WrappersMP.DIFFUSION_MODEL: forward}
+    if reuse is not None and not reuse.off:
+        wrappers[WrappersMP.PREPARE_SAMPLING] = Preparing(reuse)
+    clone.remove_wrappers_with_key(WrappersMP.PREPARE_SAMPLING, KEY)
+    for kind, wrapper in wrappers.items():
         clone.remove_wrappers_with_key(kind, KEY)
         clone.add_wrapper_with_key(kind, KEY, wrapper)
     return clone
@@ -129,18 +152,26 @@ def kept_by(model) -> Reuse | None:
     return next((w.reuse for w in model.get_wrappers(WrappersMP.OUTER_SAMPLE, KEY)), None)
 
 
+def taken(model, reuse: Reuse, sizes) -> float:
+    """MiB that the context of references of these (height, width) takes, for one picture."""
+    net = network(model)
+    dtype = model.model.manual_cast_dtype or model.model.get_dtype()
+    tokens = sum(math.prod(grid(size)) for size in sizes)
+    return megabytes(_layers(net), net.hidden_size, tokens, 1, reuse.store, dtype.itemsize)
+
+
+def _layers(net) -> int:
+    return len(net.double_blocks) + len(net.single_blocks)
+
+
 def told(model, reuse: Reuse, latents: list) -> str:
     """What a MODEL's context takes: of the given reference latents, or of one of 1024x1024 where there are none."""
-    net = network(model)
-    layers = len(net.double_blocks) + len(net.single_blocks)
-    dtype = model.model.manual_cast_dtype or model.model.get_dtype()
-    sizes = [tuple(latent.shape[-2:]) for latent in latents] or [(128, 128)]
-    tokens = sum(math.prod(grid(size)) for size in sizes)
-    needed = megabytes(layers, net.hidden_size, tokens, 1, reuse.store, dtype.itemsize)
-    what = f"{len(latents)} reference{'s' * (len(latents) != 1)}" if latents else "A reference of 1024x1024"
     if reuse.off:
         return "Off: the references are computed anew at every step, and nothing is kept."
+    sizes = [tuple(latent.shape[-2:]) for latent in latents] or [(128, 128)]
+    what = f"{len(latents)} reference{'s' * (len(latents) != 1)}" if latents else "A reference of 1024x1024"
+    tokens = sum(math.prod(grid(size)) for size in sizes)
     return (
-        f"{what} ({tokens} tokens, {layers} layers): {needed:.1f} MiB for each conditioning of each picture of a "
-        f"batch, store {reuse.store}, at most {reuse.limit:g} GiB."
+        f"{what} ({tokens} tokens, {_layers(network(model))} layers): {taken(model, reuse, sizes):.1f} MiB for each "
+        f"conditioning of each picture of a batch, store {reuse.store}, at most {reuse.limit:g} GiB."
     )

@@ -168,6 +168,12 @@ def test_reuse_says_what_memory_it_takes_and_lets_go_of_it(of):
     assert found["held"] == [5 * 2 * 64 * 88 * 4] * 4 and found["left"] == 0
 
 
+def test_comfyui_is_asked_for_room_for_what_is_kept(of):
+    device, fp8, cpu, off = of("reuse_room")
+    kept = 5 * 2 * 64 * 88 * 4
+    assert kept <= device <= 5 * kept and kept / 4 <= fp8 and cpu == off == 0
+
+
 def test_two_clones_share_nothing(of):
     assert of("clones") == {"outer": True, "inner": True, "left": 0, "settings": True, "unchanged": True}
 

@@ -118,9 +118,11 @@ class Noise:
 
 
 def sampled(model, positive, negative=None, cfg=1.0, steps=4, sigmas=None, noise=None, size=(12, 16), batch=1,
-            sampler="euler", callback=None):  # fmt: skip
-    """What the core's sampling makes of noise: latents in the network's scale."""
+            sampler="euler", callback=None, held=None):  # fmt: skip
+    """What the core's sampling makes of noise: latents in the network's scale. held: gets the guider."""
     guider = comfy.samplers.CFGGuider(model)
+    if held is not None:
+        held.append(guider)
     guider.set_conds(positive, negative if negative is not None else text(7))
     guider.set_cfg(cfg)
     if noise is None:

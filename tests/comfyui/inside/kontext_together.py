@@ -93,6 +93,21 @@ def reuse_info():
             "left": len(entries())}  # fmt: skip
 
 
+@check
+def reuse_room():
+    """Bytes that ComfyUI is asked to have free, beyond those without reuse."""
+    real, asked = management.load_models_gpu, []
+    management.load_models_gpu = lambda *a, minimum_memory_required=0, **k: (
+        asked.append(minimum_memory_required), real(*a, minimum_memory_required=minimum_memory_required, **k))
+    try:
+        for model in (applied(LIVELY), *(reused(LIVELY, 2, store=store)[0] for store in ("device", "fp8", "cpu")),
+                      reused(reused(LIVELY, 2)[0], 1)[0]):  # fmt: skip
+            sampled(model, two(), steps=1)
+    finally:
+        management.load_models_gpu = real
+    return [round(more - asked[0]) for more in asked[1:]]
+
+
 def entries():
     gc.collect()
     return [x for x in gc.get_objects() if type(x) is keeping.Entry]
@@ -122,7 +137,7 @@ def clones():
 @check
 def interrupted():
     """Cancelling in the middle of a run: what is raised, what is left, and what the next run gives."""
-    model, told = reused(LIVELY, 3)[0], []
+    model, told, held = reused(LIVELY, 3)[0], [], []  # ComfyUI keeps a guider, and with it its conditionings
     whole = sampled(model, two())
 
     def callback(step, *_):
@@ -131,7 +146,7 @@ def interrupted():
             raise management.InterruptProcessingException
 
     try:
-        sampled(model, two(), callback=callback)
+        sampled(model, two(), callback=callback, held=held)
     except management.InterruptProcessingException:
         told.append("interrupted")
     told.append(len(entries()))
