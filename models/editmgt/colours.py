@@ -32,8 +32,8 @@ class Colours:
         both = torch.cat([codes.to(colour), colour], 1).movedim(1, -1).flatten(0, 2).cpu().double()
         both = both[both.isfinite().all(1)]
         self.count, self._fitted = self.count + len(both), None
-        self._sum += both.sum(0)
-        self._products += both[:, : len(self._products)].T @ both
+        self._sum = self._sum + both.sum(0)  # new ones: these may be of inference mode, which bars writing to them
+        self._products = self._products + both[:, : len(self._products)].T @ both
 
     def fit(self) -> tuple[Tensor, Tensor]:
         """Factors [c, 3] and bias [3] that give colours in -1..1, as ComfyUI's previews take them."""

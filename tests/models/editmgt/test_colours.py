@@ -118,3 +118,14 @@ def test_the_mosaic_is_of_codes_and_fills_its_square():
     assert made.shape == (1, 3, 8, 8) and torch.equal(made, mosaic(book, 8))
     rows = made[0].flatten(1).T
     assert all((book == row).all(1).any() for row in rows) and len(rows.unique(dim=0)) == 40
+
+
+def test_pictures_of_inference_mode_and_others_are_gathered_alike():
+    codes, image = torch.randn(1, 4, 6, 6), torch.rand(1, 3, 12, 12)
+    mixed, plain = Colours(4), Colours(4)
+    with torch.inference_mode():
+        mixed.add(codes, image)
+    mixed.add(codes.flip(0), image)
+    for _ in range(2):
+        plain.add(codes, image)
+    assert all(torch.equal(a, b) for a, b in zip(mixed.fit(), plain.fit(), strict=True))
