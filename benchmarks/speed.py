@@ -9,9 +9,10 @@ from pathlib import Path
 
 import torch
 
-from . import editmgt, large_photo, stable_diffusion, swiftedit, timing
+from . import editmgt, kontext, large_photo, stable_diffusion, swiftedit, timing
 
-PARTS = ("edit", "large", "parts", "paper", "swiftedit", "editmgt")
+SYSTEMS = {"swiftedit": swiftedit, "editmgt": editmgt, "kontext": kontext}
+PARTS = ("edit", "large", "parts", "paper", *SYSTEMS)
 TASKS = ("remove", "outpaint", "tone", "relight", "sticker")
 SIZE, QUICK = 512, 64
 SD_STEPS = 4
@@ -42,10 +43,8 @@ def run(parts, *, quick=False, repeats=3, threads=None, weights: Path | None = N
         rows += edits(*(kit or _shipped(weights)), repeats, quick)
     if "parts" in parts or "paper" in parts:
         rows += networks(parts, repeats, quick)
-    if "swiftedit" in parts:
-        rows += swiftedit.rows(row, repeats, quick)
-    if "editmgt" in parts:
-        rows += editmgt.rows(row, repeats, quick)
+    for name, system in SYSTEMS.items():
+        rows += system.rows(row, repeats, quick) if name in parts else []
     return rows
 
 

@@ -156,6 +156,24 @@ def separate(mask: Tensor, context: float, minimum: int = 64) -> list[Tensor]:
     return out
 
 
+def pieces(mask: Tensor, grid: int = 512) -> list[tuple[int, int, int, int]]:
+    """(top, left, bottom, right) of each separate piece of what is above 0 in [1, h, w], from the top left.
+
+    Ends are exclusive and exact. Pieces are told apart on a canvas of at most `grid` cells a side: in a larger mask
+    those that lie less than a cell apart count as one.
+    """
+    height, width = mask.shape[-2:]
+    factor = -(-max(height, width) // grid)
+    white = F.pad((mask[:, None] > 0).float(), (0, -width % factor, 0, -height % factor))
+    labels = _components(F.max_pool2d(white, factor))
+    found = []
+    for label in labels.unique().tolist():
+        if label:
+            own = F.interpolate((labels == label).float(), scale_factor=factor, mode="nearest")
+            found.append(bounding_box((own * white)[0]))
+    return sorted(found)
+
+
 def _components(cells: Tensor) -> Tensor:
     """Connected regions of [1, 1, h, w] of 0 and 1, each with a number of its own (8-neighbourhood)."""
     labels = cells * torch.arange(1, cells.numel() + 1, device=cells.device).view_as(cells)

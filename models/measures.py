@@ -14,6 +14,7 @@ PATCH, PROJECTIONS, QUANTILES = 7, 64, 256
 RING = 32  # px around a hole that its texture is compared with
 LAGS = (4, 24)  # px; shorter ones are plain smoothness, longer ones leave too few pairs
 PITCH = 8  # px of picture per latent pixel
+WINDOW = 5  # px to each side: SSIM's window is 11x11
 FLOOR = 0.25 / 255  # texture fainter than this counts as none, so that a smooth fill is no pattern
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
@@ -28,20 +29,30 @@ def psnr(image, truth, region=None) -> float:
 
 
 def ssim(image, truth, region=None) -> float:
-    """Structural similarity of the luminance (Wang 2004: 11x11 Gaussian window, sigma 1.5), mean over a region."""
-    import cv2
+    """Structural similarity of the luminance (Wang 2004: 11x11 Gaussian window, sigma 1.5), mean over a region.
 
-    def blur(v):
-        return cv2.GaussianBlur(v, (11, 11), 1.5)
-
-    a, b = image @ LUMA, truth @ LUMA
-    mean_a, mean_b = blur(a), blur(b)
-    var_a, var_b = blur(a * a) - mean_a**2, blur(b * b) - mean_b**2
-    covariance = blur(a * b) - mean_a * mean_b
+    NaN for an empty region.
+    """
+    if region is not None and not region.any():
+        return float("nan")
+    a, b = (picture.astype(np.float64) @ LUMA for picture in (image, truth))
+    mean_a, mean_b = _windowed(a), _windowed(b)
+    var_a, var_b = _windowed(a * a) - mean_a**2, _windowed(b * b) - mean_b**2
+    covariance = _windowed(a * b) - mean_a * mean_b
     c1, c2 = 0.01**2, 0.03**2
     top = (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
     values = top / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))
     return float(values.mean() if region is None else values[region].mean())
+
+
+def _windowed(values):
+    """The mean of [h, w] over SSIM's window, mirrored at the border. Without OpenCV, which ComfyUI need not have."""
+    weights = np.exp(-(np.arange(-WINDOW, WINDOW + 1) ** 2) / (2 * 1.5**2))
+    weights = (weights / weights.sum()).astype(values.dtype)
+    for _ in range(2):
+        padded = np.pad(values, ((WINDOW, WINDOW), (0, 0)), mode="reflect")
+        values = sum(weight * padded[i : i + len(values)] for i, weight in enumerate(weights)).T
+    return values
 
 
 def gradient_energy(image, region) -> float:

@@ -12,20 +12,24 @@ def grid(
 ) -> Tensor:
     """Pictures [3, h, w] as a grid with a label above each column and before each row: [1, 3, H, W].
 
-    cell: the longest side of a shown picture in pixels. `rows` holds len(down) lists of len(across) pictures.
+    cell: the longest side of a shown picture in pixels; a column is at least as wide as its label, which may have
+    several lines. `rows` holds len(down) lists of len(across) pictures.
     """
     from PIL import Image, ImageDraw
 
     shown = [[_thumbnail(picture, cell) for picture in row] for row in rows]
     width, height = shown[0][0].size
+    labels = [text.split("\n") for text in across]
+    width = max(width, *(_width(line) for lines in labels for line in lines))
     left = GAP + max(_width(text) for text in down) + GAP
-    top = GAP + LABEL * (2 if title else 1)
+    top = GAP + LABEL * (bool(title) + max(map(len, labels)))
     paper = Image.new("RGB", (left + len(across) * (width + GAP), top + len(down) * (height + GAP)), PAPER)
     draw = ImageDraw.Draw(paper)
     if title:
         _write(draw, (left, GAP), _shortened(title, paper.width - left - GAP))
-    for column, text in enumerate(across):
-        _write(draw, (left + column * (width + GAP), top - LABEL), text)
+    for column, lines in enumerate(labels):
+        for up, line in enumerate(reversed(lines), 1):
+            _write(draw, (left + column * (width + GAP), top - up * LABEL), line)
     for number, (text, row) in enumerate(zip(down, shown, strict=True)):
         y = top + number * (height + GAP)
         _write(draw, (GAP, y + height // 2 - LABEL // 2), text)

@@ -5,8 +5,13 @@ from . import (
     blazeedit_steps,
     editmgt,
     editmgt_guider,
+    editmgt_lora,
+    editmgt_maps,
     editmgt_options,
     export,
+    kontext,
+    kontext_pictures,
+    kontext_turns,
     region,
     swiftedit,
     swiftedit_edit,
@@ -14,7 +19,8 @@ from . import (
 from .host import folders
 
 MODULES = (
-    blazeedit, blazeedit_steps, region, export, swiftedit, swiftedit_edit, editmgt, editmgt_guider, editmgt_options,
+    blazeedit, blazeedit_steps, region, export, swiftedit, swiftedit_edit, editmgt, editmgt_guider, editmgt_lora,
+    editmgt_maps, editmgt_options, kontext, kontext_turns, kontext_pictures,
 )  # fmt: skip
 NODE_CLASS_MAPPINGS = {k: v for module in MODULES for k, v in module.NODE_CLASS_MAPPINGS.items()}
 NODE_DISPLAY_NAME_MAPPINGS = {

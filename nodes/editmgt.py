@@ -1,6 +1,5 @@
 """EditMGT: an instruction edits a picture as tokens; what is not edited is held."""
 
-import logging
 from dataclasses import replace
 
 import torch
@@ -11,15 +10,13 @@ from ..models.editmgt.picture import canvas, fit
 from ..models.editmgt.schedule import HOLDS
 from ..models.errors import EditError
 from .editmgt_options import COMPAT_INPUT, HOLD, OPTIONS, SPEED_INPUT, chosen
-from .host import editmgt, editmgt_run, folders
-from .host.bundles import say
+from .host import editmgt, editmgt_atlas, editmgt_run, folders
 from .host.editmgt_run import Holding, Reading
-from .host.progress import reporter
 from .unpacking import packed, packed_mask, picture, repeated
 from .unpacking import region as region_of
 
 CATEGORY = "EditKit/editmgt"
-LOCALISE, SQUARE = "EDITKIT_MGT_LOCALISE", "EDITKIT_MGT_SQUARE"
+LOCALISE, SQUARE, ATLAS = "EDITKIT_MGT_LOCALISE", "EDITKIT_MGT_SQUARE", "EDITKIT_MGT_ATLAS"
 LARGE = {"fit": fit, "tiles": canvas}
 SEED_INPUT = ("INT", {"default": 0, "min": 0, "max": 0xFFFFFFFFFFFFFFFF, "control_after_generate": True,
                       "tooltip": "The same seed gives the same tokens on every machine."})  # fmt: skip
@@ -154,12 +151,13 @@ class EditMGTSample:
                 "large": ([*LARGE], {"tooltip": "Pictures larger than the square: fit scales them to it, tiles edits "
                                      "them at full size in overlapping squares, each a run's time."}),
                 "compat": COMPAT_INPUT, "speed": SPEED_INPUT,
+                "atlas": (ATLAS, {"tooltip": "Reads what attends to what, for EditMGT Atlas Sheet."}),
             },
         }  # fmt: skip
 
     def run(
         self, *, model, clip, vae, instruction, negative, seed, side, image=None, hold=None, localise=None,
-        large="fit", compat=None, speed=None, **options,
+        large="fit", compat=None, speed=None, atlas=None, **options,
     ):  # fmt: skip
         net = editmgt.network(model)
         options = editmgt_run.adjusted(chosen(**options, model=net), compat, speed)
@@ -172,22 +170,21 @@ class EditMGTSample:
         text = editmgt_run.repeated(clip.encode([instruction]), count, "instructions")
         without = clip.encode([negative]) if options.guidance > 1 else None
         without = editmgt_run.repeated(without, count, "negatives")
+        tell = editmgt_run.teller(model, net, options.steps)
+        grid = (side // 16, side // 16) if square is None else square.grid
         net = editmgt.network(model)  # the encoders may have taken its place
         rows = editmgt_run.rows(clip, instruction, reading, compat)
         options = replace(options, threshold=hold.threshold, hold=hold.mode, tile=side // 16)
         options = editmgt_run.with_reading(options, net, reading, rows)
-        tell, grid = reporter(), (side // 16, side // 16) if square is None else square.grid
+        atlas = editmgt_atlas.begun(atlas, net, clip, instruction, options.steps, grid, square)
         result, attention = editmgt_run.run(
             net, text, without, grid, options, seed=seed, reference=reference, mask=mask, reading=reading,
-            micro=(side, side, 0, 0, 6), report=lambda told: tell(told.index + 1, options.steps),
+            micro=(side, side, 0, 0, 6), report=tell, atlas=atlas,
         )  # fmt: skip
-        held = result.held.cpu()
-        if bool(held.all()):
-            sentence = "EditMGT held every token: the result is the input. Lower λ, or paint a larger mask."
-            say(sentence, logging.WARNING, once=False)
-        changed = (~held).float()
+        changed = (~result.held.cpu()).float()
         changed = square.tokens_out(changed) if square is not None else _enlarged(changed)
         extra = {} if attention is None else {editmgt.ATTENTION: (attention, net.diffusion_model.grid(result.tokens))}
+        extra |= {} if atlas is None else {editmgt.ATLAS: atlas.kept()}
         return editmgt.latent(net, result.tokens.cpu(), **extra), packed_mask(changed), square
 
 
@@ -247,59 +244,12 @@ class EditMGTDecode:
         return (packed(made, alpha),)
 
 
-class EditMGTLocalisationMap:
-    DESCRIPTION = "Shows where the instruction's attention lay, step by step and in all, and makes it a mask."
-    CATEGORY = CATEGORY
-    SEARCH_ALIASES = ["heat map", "attention map", "localization"]
-    RETURN_TYPES, RETURN_NAMES = ("IMAGE", "IMAGE", "MASK"), ("final", "steps", "mask")
-    OUTPUT_TOOLTIPS = ("The final map over the picture.", "The map of each step.", "Where the final map is λ or more.")
-    FUNCTION = "run"
-
-    @classmethod
-    def INPUT_TYPES(cls):
-        return {
-            "required": {
-                "latent": ("LATENT", {"tooltip": "From EditMGT Sample with EditMGT Localise wired to it."}),
-                "localise": (LOCALISE, {"tooltip": "Its smoothing; blocks and keyword count where it was sampled."}),
-                "threshold": ("FLOAT", {"default": 0.5, "min": 0.0, "max": 1.0, "step": 0.01, "tooltip": "λ."}),
-                "final": (["mean", "last"], {"tooltip": "The final map: of all steps' attention, or of the last."}),
-                "opacity": ("FLOAT", {"default": 0.6, "min": 0.0, "max": 1.0, "step": 0.05,
-                                      "tooltip": "Of the colours over the picture."}),
-            },
-            "optional": {
-                "image": ("IMAGE", {"tooltip": "The photograph."}),
-                "square": (SQUARE, {"tooltip": "From EditMGT Sample."}),
-            },
-        }  # fmt: skip
-
-    def run(self, *, latent, localise, threshold, final, opacity, image=None, square=None):
-        if editmgt.ATTENTION not in latent:
-            raise EditError("The latent carries no attention; wire EditMGT Localise to EditMGT Sample.")
-        attention, grid = latent[editmgt.ATTENTION]
-        gathered = localisation.Localiser(grid, localise.smoothing)
-        gathered.attention = list(attention)
-        steps, whole = gathered.steps(), gathered.final(final)
-
-        def placed(maps):
-            if square is not None:
-                return square.tokens_out(maps, smooth=True)
-            return localisation.enlarged(maps, tuple(16 * s for s in latent["samples"].shape[-2:]))
-
-        shown = None if image is None or square is None else picture(image)[0][:1]
-        pictures = [localisation.heat_map(placed(maps[:1]), shown, opacity) for maps in steps]
-        large = placed(whole)
-        rgb = None if image is None or square is None else picture(image)[0]
-        return (packed(localisation.heat_map(large, rgb, opacity)), packed(torch.cat(pictures)),
-                packed_mask(localisation.mask(large, threshold)))  # fmt: skip
-
-
 NODE_CLASS_MAPPINGS = {
     "EditKitLoadEditMGT": LoadEditMGT,
     "EditKitEditMGTLocalise": EditMGTLocalise,
     "EditKitEditMGTRegionHold": EditMGTRegionHold,
     "EditKitEditMGTSample": EditMGTSample,
     "EditKitEditMGTDecode": EditMGTDecode,
-    "EditKitEditMGTLocalisationMap": EditMGTLocalisationMap,
 }
 NODE_DISPLAY_NAME_MAPPINGS = {
     "EditKitLoadEditMGT": "Load EditMGT",
@@ -307,5 +257,4 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "EditKitEditMGTRegionHold": "EditMGT Region Hold",
     "EditKitEditMGTSample": "EditMGT Sample",
     "EditKitEditMGTDecode": "EditMGT Decode",
-    "EditKitEditMGTLocalisationMap": "EditMGT Localisation Map",
 }

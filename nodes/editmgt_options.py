@@ -20,16 +20,16 @@ OPTIONS = {
                               "tooltip": "Chance in what settles first, at the first step."}),
     "final_temperature": ("FLOAT", {"default": 0.0, "min": 0.0, "max": 10.0, "step": 0.1,
                                     "tooltip": "The same at the last step."}),
-    "time": ([*TIMES], {
-        "tooltip": "What the network is told: the step's number (released), or the masked share (as in training)."}),
+    "time": ([*TIMES, "model"], {"default": "model", "tooltip":
+             "What the network is told: the step's number (released), the masked share, or as its folder says."}),
 }  # fmt: skip
 
 
 def chosen(steps, cfg, gamma, bias, schedule, temperature, final_temperature, time, model) -> Options:
     """The run's options from the widgets."""
     return Options(
-        steps=steps, guidance=cfg, gamma=gamma, bias=bias, time=time, temperature=(temperature, final_temperature),
-        schedule=model.schedule if schedule == "model" else schedule,
+        steps=steps, guidance=cfg, gamma=gamma, bias=bias, temperature=(temperature, final_temperature),
+        schedule=model.schedule if schedule == "model" else schedule, time=model.time if time == "model" else time,
     )  # fmt: skip
 
 

@@ -1,7 +1,6 @@
 """LoRA beside a transformer's weights, not in them: to be trained, or to act on the reference's path alone."""
 
 import math
-from contextlib import contextmanager
 
 from torch import Tensor, nn
 
@@ -28,6 +27,30 @@ class Adapter(nn.Module):
         return self.lora_B(self.lora_A(x))
 
 
+class ReferencePath:
+    """Knows when a transformer's blocks project the reference's tokens; leave() lets the blocks go again."""
+
+    def __init__(self, net: EditMGT):
+        self.active = False
+        self._blocks = [*net.transformer_blocks, *net.single_transformer_blocks]
+        for block in self._blocks:
+            block.attn.project_reference = self._noting(block.attn.project)
+
+    def _noting(self, project):
+        def projected(x: Tensor, table=None):
+            self.active = True
+            try:
+                return project(x, table)
+            finally:
+                self.active = False
+
+        return projected
+
+    def leave(self) -> None:
+        for block in self._blocks:
+            del block.attn.project_reference
+
+
 class Adapters(nn.Module):
     """A LoRA on linear layers of a transformer, whose own weights and names stay as they are.
 
@@ -40,46 +63,29 @@ class Adapters(nn.Module):
         super().__init__()
         if rank < 1:
             raise EditError(f"A LoRA of rank {rank} learns nothing; use 1 or more.")
-        self.rank, self.alpha, self.part, self.active = rank, alpha, part, part == "all"
+        self.rank, self.alpha, self.part = rank, alpha, part
         layers = _chosen(net, tuple(targets), part)
         self.names = list(layers)
         self.adapters = nn.ModuleList(Adapter(layer, rank) for layer in layers.values())
         self._handles = [
             layer.register_forward_hook(self._hook(i)) for i, layer in enumerate(layers.values())
         ]  # fmt: skip
-        self._blocks = [*net.transformer_blocks, *net.single_transformer_blocks] if part == "reference" else []
-        for block in self._blocks:
-            block.attn.project_reference = self._on_reference(block.attn.project)
+        self._path = ReferencePath(net) if part == "reference" else None
 
     def _hook(self, index: int):
         def add(layer: nn.Module, inputs: tuple[Tensor], out: Tensor) -> Tensor | None:
-            if not self.active:
+            if self._path is not None and not self._path.active:
                 return None
             return out + self.alpha / self.rank * self.adapters[index](inputs[0]).to(out.dtype)
 
         return add
 
-    def _on_reference(self, project):
-        def projected(x: Tensor, table=None):
-            with self._acting():
-                return project(x, table)
-
-        return projected
-
-    @contextmanager
-    def _acting(self):
-        self.active = True
-        try:
-            yield
-        finally:
-            self.active = False
-
     def remove(self) -> None:
         """Takes the LoRA off the transformer."""
         for handle in self._handles:
             handle.remove()
-        for block in self._blocks:
-            del block.attn.project_reference
+        if self._path is not None:
+            self._path.leave()
 
     def loras(self) -> dict[str, Lora]:
         """What has been learnt, by the names of the layers."""

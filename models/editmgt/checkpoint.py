@@ -20,6 +20,7 @@ from . import clip_text, config, files, gemma, vq
 from .clip_text import ClipText
 from .config import MGTConfig
 from .gemma import Gemma2
+from .options import TIMES
 from .schedule import SCHEDULES
 from .transformer import EditMGT
 from .vq import VQ
@@ -29,6 +30,7 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 PUBLISHED = "https://huggingface.co/WeiChow/EditMGT"
 SCHEDULER = "scheduler_config.json"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
+TRAINING = "training.json"  # what our training notes beside what it exports
 EXPECTED = "editmgt/, text_encoder/, tokenizer/, llm_encoder/, vqvae/ and scheduler/"
 
 
@@ -128,6 +130,18 @@ def settings(parts: Parts) -> Settings:
             f"{path} has the mask token {made.mask_token_id!r}, which is no id; download it again."
         )
     return made
+
+
+def trained_time(folder: Path | str) -> str | None:
+    """What each step was told in training ("step" or "ratio"), where a training.json says so.
+
+    EditError for one that is damaged or says something else.
+    """
+    path = Path(folder) / TRAINING
+    time = files.read_json(path).get("time") if path.is_file() else None
+    if time not in (None, *TIMES):
+        raise EditError(f"{path} says that steps were told {time!r}; known are {', '.join(TIMES)}.")
+    return time
 
 
 def load_transformer(

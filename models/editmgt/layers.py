@@ -188,6 +188,17 @@ class Capture:
         return (found.sum(1) + (self.pads - 1) * found[:, 0]) / (found.shape[1] + self.pads - 1)
 
 
+class Captures:
+    """Several readers of one step's attention, where a `Capture` goes."""
+
+    def __init__(self, *parts):
+        self.parts, self.blocks = parts, frozenset().union(*(part.blocks for part in parts))
+
+    def __call__(self, block: int, q: Tensor, k: Tensor, text: int, image: int) -> None:
+        for part in self.parts:  # each knows its own blocks
+            part(block, q, k, text, image)
+
+
 class Attention(nn.Module):
     """Projections of one block. The reference goes through the picture's weights; the text has its own if `joint`."""
 

@@ -39,6 +39,12 @@ def read(path: Path | str) -> dict[str, Lora]:
         raise error if str(path) in str(error) else EditError(f"{path}: {error}") from None
 
 
+def part(path: Path | str) -> str:
+    """On what a LoRA was trained, "all" tokens or the "reference" alone, by the lora_config.json beside its file."""
+    config = _file(Path(path)).parent / CONFIG
+    return "reference" if config.is_file() and files.read_json(config).get("lora_part_enable") else "all"
+
+
 def _file(path: Path) -> Path:
     if not path.is_dir():
         return path
@@ -84,7 +90,12 @@ def _one(name: str, pair: dict[str, Tensor], alpha: float | None, settings: dict
         raise EditError(
             f"{name!r} has LoRA halves of {list(down.shape)} and {list(up.shape)}, which do not belong together."
         )
-    rank = len(down)
+    rank, noted = len(down), settings.get("r")
+    if noted not in (None, rank) and not settings.get("rank_pattern"):
+        raise EditError(
+            f"{name!r} has a LoRA of rank {rank}, and the {CONFIG} beside the file is of one of rank {noted}; keep "
+            "each LoRA in a folder of its own."
+        )
     alpha = alpha if alpha is not None else settings.get("lora_alpha", settings.get("alpha"))
     scale = 1.0 if alpha is None else float(alpha) / (rank**0.5 if settings.get("use_rslora") else rank)
     return Lora(down, up, scale)
@@ -95,23 +106,30 @@ def delta(lora: Lora, strength: float = 1.0) -> Tensor:
     return strength * lora.scale * (lora.B.float() @ lora.A.float())
 
 
+def check(weights: dict[str, Tensor], loras: dict[str, Lora]) -> None:
+    """EditError for a LoRA of a module that a transformer does not have, or has in another shape.
+
+    weights: the transformer's, by the names of its modules.
+    """
+    for name, lora in loras.items():
+        if name not in weights:
+            raise EditError(f"The LoRA changes {name!r}, which this transformer does not have; it is another model's.")
+        if tuple(weights[name].shape) != (len(lora.B), lora.A.shape[1]):
+            raise EditError(
+                f"The LoRA of {name!r} is for {len(lora.B)}x{lora.A.shape[1]} weights, and the transformer's are "
+                f"{'x'.join(map(str, weights[name].shape))}; it is another model's."
+            )
+
+
 def merged(state: dict[str, Tensor], loras: dict[str, Lora], strength: float = 1.0) -> dict[str, Tensor]:
     """A transformer's state dict with LoRAs added to it, in its own precision; the given one stays as it is.
 
     EditError for a module that the transformer does not have, or has in another shape.
     """
+    check({key.removesuffix(".weight"): value for key, value in state.items() if key.endswith(".weight")}, loras)
     out = dict(state)
     for name, lora in loras.items():
         key = f"{name}.weight"
-        if key not in state:
-            raise EditError(
-                f"The LoRA changes {name!r}, which this transformer does not have; it is another model's."
-            )
-        if state[key].shape != (len(lora.B), lora.A.shape[1]):
-            raise EditError(
-                f"The LoRA of {name!r} is for {len(lora.B)}x{lora.A.shape[1]} weights, and the transformer's are "
-                f"{'x'.join(map(str, state[key].shape))}; it is another model's."
-            )
         with torch.no_grad():
             change = delta(lora, strength).to(state[key].device)
             out[key] = (state[key].float() + change).to(state[key].dtype)

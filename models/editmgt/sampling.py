@@ -8,8 +8,9 @@ from torch import Tensor
 
 from ..errors import EditError
 from . import padding, schedule
+from .atlas import Atlas, AtlasCapture
 from .attention import Attend, ReferenceCache
-from .layers import Capture
+from .layers import Capture, Captures
 from .options import Options, Text
 from .tiles import tiles
 from .transformer import EditMGT, Prompt, at
@@ -43,18 +44,22 @@ def run(
     net: EditMGT, text: Text, negative: Text | None, size: tuple[int, int], options: Options, *,
     reference: Tensor | None = None, mask: Tensor | None = None, localise: Localise | None = None,
     generator: torch.Generator | None = None, micro: tuple = (1024, 1024, 0, 0, 6),
-    report: Callable[[Report], None] | None = None,
+    report: Callable[[Report], None] | None = None, watch: Atlas | None = None,
 ) -> Result:  # fmt: skip
     """Samples tokens [b, *size]. Without a reference [b, h, w] it is text to image.
 
     A canvas larger than options.tile is edited in overlapping tiles (`tiles`), `micro` saying the tiles' size.
     mask: bool [b, h, w], True where tokens are new. localise(maps by block, grid) makes the localisation map.
-    report is called after every step. EditError for what does not belong together.
+    report is called after every step. watch: the atlas to fill. EditError for what does not belong together.
     """
-    return _Run(net, text, negative, size, options, reference, mask, localise, generator, micro).go(report)
+    run = _Run(net, text, negative, size, options, reference, mask, localise, generator, micro)
+    run.watch = watch
+    return run.go(report)
 
 
 class _Run:
+    watch: Atlas | None = None
+
     def __init__(self, net, text, negative, size, options, reference, mask, localise, generator, micro):
         self.net, self.options, self.generator, self.localise = net, options, generator, localise
         self.size, self.batch = size, len(text.states)
@@ -160,6 +165,9 @@ class _Run:
         rows = padding.rows(self.options.rows, self.pads)
         return Capture(self.options.blocks, rows, half=self._guided(index), pads=self.pads)
 
+    def _watching(self, index: int) -> AtlasCapture | None:
+        return None if self.watch is None else self.watch.capture(index, self._guided(index), self.pads)
+
     def _guided(self, index: int) -> bool:
         return self.guided and index < round(self.options.guidance_until * self.options.steps)
 
@@ -170,26 +178,31 @@ class _Run:
         if self.timed and index:
             text = self._prompt(index).text
             self.prompts = [replace(prompt, text=text) for prompt in self.prompts]
-        maps: list[dict[int, Tensor]] = []
-        features = self.tiles.mean(self._of_tile(number, index, maps) for number in range(len(self.tiles.at)))
-        return features, self._joined(maps)
+        seen: list[dict[str, dict]] = []
+        features = self.tiles.mean(self._of_tile(number, index, seen) for number in range(len(self.tiles.at)))
+        maps, watched = (self._joined([one[who] for one in seen if who in one]) for who in ("localise", "watch"))
+        if watched is not None:
+            self.watch.add(index, watched)
+        return features, maps
 
-    def _of_tile(self, number: int, index: int, maps: list) -> Tensor | None:
-        """A tile's features; its attention goes to `maps`. None for one that has nothing to say: nobody asks for its
-        attention, and all of its tokens are known."""
-        capture, tokens = self._capture(index), self.tiles.cut(self.tokens, number)
-        if capture is None and len(self.tiles.at) > 1 and not bool((tokens == self.net.config.mask_token).any()):
+    def _of_tile(self, number: int, index: int, seen: list) -> Tensor | None:
+        """A tile's features; what was read of its attention goes to `seen`. None for one that has nothing to say:
+        nobody asks for its attention, and all of its tokens are known."""
+        captures = {"localise": self._capture(index), "watch": self._watching(index)}
+        captures = {who: one for who, one in captures.items() if one is not None}
+        tokens = self.tiles.cut(self.tokens, number)
+        if not captures and len(self.tiles.at) > 1 and not bool((tokens == self.net.config.mask_token).any()):
             return None
         plan = replace(at(self.plan, index), cache=self.caches[number])
         if plan.cache is not None:
             plan.cache.reuse = index % self.options.reference_every != 0 and bool(plan.cache.by_block)
         tokens = torch.cat([tokens, tokens]) if self.guided else tokens
-        made = self.net.features(tokens, self.prompts[number], plan, capture=capture, table=self.table)
-        if capture is not None:
-            maps.append(capture.maps)
+        made = self.net.features(tokens, self.prompts[number], plan, table=self.table,
+                                 capture=Captures(*captures.values()) if captures else None)  # fmt: skip
+        seen.append({who: one.maps for who, one in captures.items()})
         return made
 
-    def _joined(self, maps: list[dict[int, Tensor]]) -> dict[int, Tensor] | None:
+    def _joined(self, maps: list[dict]) -> dict | None:
         """The tiles' attention {block: [b, n]} on the whole grid, averaged as their features are."""
         if len(maps) < 2:
             return maps[0] if maps else None

@@ -59,6 +59,7 @@ class Managed:
     module: nn.Module
     patcher: object | None = None
     source: Path | None = None  # the folder that it was loaded from
+    whole: bool = False  # its layers are torch's, which cannot run with weights that wait elsewhere
 
     def ready(self) -> nn.Module:
         """The module on the computing device. ComfyUI makes room for it first and may take it off later."""
@@ -67,14 +68,14 @@ class Managed:
         import comfy.model_management
 
         comfy.model_management.load_models_gpu([self.patcher])
-        return self.module
+        return self.module.to(self.patcher.load_device) if self.whole else self.module
 
 
-def managed(module: nn.Module, source: Path | None = None) -> Managed:
+def managed(module: nn.Module, source: Path | None = None, whole: bool = False) -> Managed:
     """Hands a module to ComfyUI's memory management where there is one."""
     if not in_comfyui():
         return Managed(module.to(load_device()), source=source)
     from comfy.model_patcher import ModelPatcher
 
     patcher = ModelPatcher(module, load_device=load_device(), offload_device=offload_device())
-    return Managed(module, patcher, source)
+    return Managed(module, patcher, source, whole)

@@ -1,5 +1,7 @@
 """EditMGT as what ComfyUI's own nodes know: a MODEL, a CLIP and a VAE. The same objects work without ComfyUI."""
 
+import copy
+import weakref
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -7,8 +9,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from ...models.editmgt.colours import Colours, mosaic
 from ...models.editmgt.config import TEXT_TOKENS
-from ...models.editmgt.options import Text
+from ...models.editmgt.options import TIMES, Text
 from ...models.errors import EditError
 from .devices import (
     Managed,
@@ -25,20 +28,28 @@ if TYPE_CHECKING:
     from ...models.editmgt.checkpoint import Parts
     from ...models.editmgt.transformer import EditMGT
     from ...models.editmgt.vq import VQ
+    from ...models.editmgt.worn import Worn
 
 TOKENS = "editmgt_tokens"  # the ids, beside a LATENT's codebook vectors
 ATTENTION = "editmgt_attention"  # what a run read of it: [steps, b, n], and its grid
+ATLAS = "editmgt_atlas"  # the Atlas that a run filled
+WORN = "editkit_editmgt_loras"  # the LoRAs of a ModelPatcher, among its attachments
 DTYPES = {"default": None, "fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 class Model(nn.Module):
-    """What ComfyUI asks of a model: its network, latent format, type and memory."""
+    """What ComfyUI asks of a model: its network, latent format, type and memory.
 
-    def __init__(self, network: "EditMGT", codebook: Tensor, schedule: str):
+    schedule, time: what it was trained with. worn: the LoRAs of the MODEL that `network` was given.
+    """
+
+    worn: "tuple[Worn, ...]" = ()
+
+    def __init__(self, network: "EditMGT", codebook: Tensor, schedule: str, time: str, colours: Colours):
         super().__init__()
-        self.diffusion_model, self.schedule = network, schedule
+        self.diffusion_model, self.schedule, self.time = network, schedule, time
         self.register_buffer("codebook", codebook.float(), persistent=False)
-        self.latent_format = _latent_format(codebook.shape[1])
+        self.latent_format = _latent_format(codebook.shape[1], colours)
         self.model_config = SimpleNamespace(unet_config={}, latent_format=self.latent_format)
         self.model_sampling = SimpleNamespace(sigma_max=1.0, sigma_min=0.0)
 
@@ -69,15 +80,19 @@ class Model(nn.Module):
         return found.unflatten(1, vectors.shape[-2:])
 
 
-def _latent_format(channels: int):
+def _latent_format(channels: int, colours: Colours):
+    """Its colours are fitted when a preview asks for them, which is only where previews are on."""
     if in_comfyui():
-        from comfy.latent_formats import LatentFormat
-
-        made = LatentFormat()
+        from comfy.latent_formats import LatentFormat as Base
     else:
-        made = SimpleNamespace(latent_dimensions=2, latent_rgb_factors=None, latent_rgb_factors_bias=None)
-    made.latent_channels = channels
-    return made
+        Base = SimpleNamespace
+
+    class LatentFormat(Base):
+        latent_channels, latent_dimensions = channels, 2
+        latent_rgb_factors = property(lambda self: colours.fit()[0].tolist())
+        latent_rgb_factors_bias = property(lambda self: colours.fit()[1].tolist())
+
+    return LatentFormat()
 
 
 def load(folder: str, dtype: str = "default"):
@@ -88,9 +103,11 @@ def load(folder: str, dtype: str = "default"):
     settings = checkpoint.settings(parts)
     vq = checkpoint.load_vq(parts)
     chosen = DTYPES[dtype] or _best_dtype()
+    vae = Vae(managed(vq.eval(), parts.folder, whole=True))
+    time = checkpoint.trained_time(parts.folder) or TIMES[0]
     network = checkpoint.load_transformer(parts, chosen, offload_device(), operations())
-    model = managed(Model(network, vq.codebook.detach().clone(), settings.masking_schedule).eval(), parts.folder)
-    return _as_model(model), Clip.load(parts, chosen), Vae(managed(vq.eval(), parts.folder))
+    model = Model(network, vq.codebook.detach().clone(), settings.masking_schedule, time, vae.colours).eval()
+    return _as_model(managed(model, parts.folder)), Clip.load(parts, chosen), vae
 
 
 def _best_dtype() -> torch.dtype:
@@ -106,17 +123,53 @@ def _as_model(model: Managed):
     return model.patcher if model.patcher is not None else model
 
 
-def network(model) -> Model:
-    """The model of a MODEL, ready on the computing device. EditError for another system's."""
+def module(model) -> Model:
+    """The model of a MODEL, wherever it is. EditError for another system's."""
     found = model.model if hasattr(model, "model") else getattr(model, "module", None)
     if type(found).__name__ != "Model" or not hasattr(found, "codebook"):
         raise EditError(f"The MODEL is {type(found).__name__}; EditMGT needs the one of Load EditMGT.")
-    if isinstance(model, Managed):
-        return model.ready()
-    import comfy.model_management
-
-    comfy.model_management.load_models_gpu([model])
     return found
+
+
+def network(model) -> Model:
+    """The model of a MODEL, ready on the computing device, with the MODEL's LoRAs. EditError for another system's."""
+    found = module(model)
+    if isinstance(model, Managed):
+        model.ready()
+    else:
+        import comfy.model_management
+
+        comfy.model_management.load_models_gpu([model])
+    worn = worn_by(model)
+    if not worn:
+        return found
+    view = copy.copy(found)  # the same weights: clones of a MODEL share them and differ in what they wear
+    view.worn, view.time = worn, next((one.time for one in reversed(worn) if one.time), found.time)
+    return view
+
+
+@dataclass(frozen=True)
+class Dressed(Managed):
+    """A MODEL of the in-process runner with LoRAs."""
+
+    worn: "tuple[Worn, ...]" = ()
+
+
+def worn_by(model) -> "tuple[Worn, ...]":
+    """The LoRAs of a MODEL, the first one first."""
+    if isinstance(model, Managed):
+        return getattr(model, "worn", ())
+    return getattr(model, "attachments", {}).get(WORN, ())
+
+
+def wearing(model, worn: "Worn"):
+    """A clone of a MODEL with one more LoRA; weights are shared, and the given one stays as it is."""
+    stack = (*worn_by(model), worn)
+    if isinstance(model, Managed):
+        return Dressed(model.module, source=model.source, worn=stack)
+    clone = model.clone()
+    clone.attachments[WORN] = stack
+    return clone
 
 
 @dataclass
@@ -204,29 +257,40 @@ class Vae:
     def __init__(self, vq: Managed):
         self.vq = vq
         self.latent_channels = vq.module.codebook.shape[1]
+        self.colours = Colours(self.latent_channels, weakref.WeakMethod(self.show_codes))
+
+    def show_codes(self) -> None:
+        """Decodes 256 codes of the whole codebook, so that previews have colours before the first picture is seen.
+
+        A sixteenth of what decoding a picture of 1024 px takes, and only where previews are on.
+        """
+        self.decode(mosaic(self.vq.module.codebook))
 
     @property
     def first_stage_model(self) -> "VQ":
         return self.vq.module
 
-    @torch.no_grad()
     def encode(self, pixels: Tensor, *_, **__) -> Tensor:
         """Sides are cut to whole tokens in the middle, as ComfyUI's VAEs do."""
         for axis in (1, 2):
             side = pixels.shape[axis]
             pixels = pixels.narrow(axis, side % 16 // 2, side // 16 * 16)
-        vq, image = self.vq.ready(), pixels[..., :3].movedim(-1, 1)
-        ids = [vq.encode(one[None].to(load_device())) for one in image]
-        return torch.cat([vq.vectors(one) for one in ids]).to(intermediate_device())
+        return self._encoded(pixels[..., :3].movedim(-1, 1))[1]
 
-    @torch.no_grad()
     def tokens(self, image: Tensor, tile: int = 0) -> Tensor:
         """The ids [b, h/16, w/16] of pictures [b, 3, h, w]; tile: the side in pixels of tiles that are read alone."""
+        return self._encoded(image, tile)[0]
+
+    @torch.no_grad()
+    def _encoded(self, image: Tensor, tile: int = 0) -> tuple[Tensor, Tensor]:
+        """Ids and vectors of pictures [b, 3, h, w], one at a time."""
         from ...models.editmgt.tiles import encoded, tiles
 
         vq, layout = self.vq.ready(), tiles(tuple(n // 16 for n in image.shape[-2:]), tile // 16)
         ids = [encoded(lambda part: vq.encode(part.to(load_device())), one[None], layout) for one in image]
-        return torch.cat(ids).to(intermediate_device())
+        vectors = torch.cat([vq.vectors(one) for one in ids]).to(intermediate_device())
+        self.colours.add(vectors, image.to(vectors))
+        return torch.cat(ids).to(intermediate_device()), vectors
 
     def decode(self, samples: Tensor, *_, tile: int = 0, **__) -> Tensor:
         """Pictures [b, 16h, 16w, 3] of vectors; tile: the side in pixels of tiles that are decoded one at a time."""
@@ -241,10 +305,11 @@ class Vae:
 
         layout, vq = tiles(tuple(samples.shape[-2:]), (tile_y, tile_x), overlap), self.vq.ready()
         out = intermediate_device()
-        pictures = [
+        pictures = torch.cat([
             decoded(lambda part: vq.picture(part.to(load_device())).to(out), one[None], layout) for one in samples
-        ]
-        return torch.cat(pictures).movedim(1, -1)
+        ])  # fmt: skip
+        self.colours.add(samples.to(pictures), pictures)
+        return pictures.movedim(1, -1)
 
     # tiles would not see their surroundings, and choose other codes
     encode_tiled = encode

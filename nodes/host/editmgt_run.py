@@ -1,5 +1,6 @@
 """A run of EditMGT from nodes: settings in, tokens out; and the guider that SamplerCustomAdvanced can drive."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -11,9 +12,12 @@ from ...models.editmgt import localise as localisation
 from ...models.editmgt.options import Compat, Options, Speed, Text
 from ...models.errors import EditError
 from . import editmgt
-from .devices import load_device
+from .bundles import say
+from .devices import in_comfyui, load_device
+from .progress import reporter
 
 if TYPE_CHECKING:
+    from ...models.editmgt.atlas import Atlas
     from ...models.editmgt.sampling import Report, Result
 
 
@@ -64,10 +68,13 @@ def with_reading(options: Options, model: editmgt.Model, reading: Reading | None
 def run(
     model: editmgt.Model, text: Text, negative: Text | None, size: tuple[int, int], options: Options, *, seed: int,
     reference: Tensor | None = None, mask: Tensor | None = None, reading: Reading | None = None,
-    micro: tuple = (1024, 1024, 0, 0, 6), report: Callable | None = None,
+    micro: tuple = (1024, 1024, 0, 0, 6), report: Callable | None = None, atlas: "Atlas | None" = None,
 ) -> "tuple[Result, Tensor | None]":  # fmt: skip
-    """`sampling.run` on the computing device in the model's precision; (result, attention [steps, b, n] or None)."""
-    from ...models.editmgt import sampling  # the network's code, only for a run
+    """`sampling.run` on the computing device in the model's precision; (result, attention [steps, b, n] or None).
+
+    atlas: is filled. Says so where all tokens were held.
+    """
+    from ...models.editmgt import sampling, worn  # the network's code, only for a run
 
     device, net = load_device(), model.diffusion_model
     dtype = _compute_dtype(model)
@@ -84,12 +91,35 @@ def run(
     def encoded(x: Text | None) -> Text | None:
         return None if x is None else Text(x.states.to(device, dtype), x.pooled.to(device, dtype))
 
-    result = sampling.run(
-        net, encoded(text), encoded(negative), size, replace(options, rows=there(options.rows)),
-        reference=there(reference), mask=there(mask), localise=localise, report=report, micro=micro,
-        generator=torch.Generator().manual_seed(seed),
-    )  # fmt: skip
+    with worn.wearing(net, model.worn, device):
+        result = sampling.run(
+            net, encoded(text), encoded(negative), size, replace(options, rows=there(options.rows)),
+            reference=there(reference), mask=there(mask), localise=localise, report=report, micro=micro,
+            generator=torch.Generator().manual_seed(seed), watch=atlas,
+        )  # fmt: skip
+    if bool(result.held.all()):
+        sentence = "EditMGT held every token: the result is the input. Lower λ, or paint a larger mask."
+        say(sentence, logging.WARNING, once=False)
     return result, torch.stack(gatherer[0].attention).cpu() if gatherer else None
+
+
+def teller(model, net: editmgt.Model, steps: int) -> "Callable[[Report], None]":
+    """What tells the user of each step: the progress, and in ComfyUI a preview of the tokens as they settle.
+
+    Makes what the preview needs, so it comes before the network is put in place for the run.
+    """
+    if not in_comfyui():
+        tell = reporter()
+        return lambda told: tell(told.index + 1, steps)
+    import latent_preview
+
+    show = latent_preview.prepare_callback(model, steps)
+
+    def report(told: "Report") -> None:
+        _stop_if_cancelled()
+        show(told.index, net.vectors(told.clean.cpu()), None, steps)
+
+    return report
 
 
 def _compute_dtype(model: editmgt.Model) -> torch.dtype:

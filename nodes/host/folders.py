@@ -112,3 +112,32 @@ def editmgt_folder(name: str) -> Path:
         where = roots()[0] / (name or "editmgt")
         raise EditError(f"There is no EditMGT folder {name!r}; put the release ({editmgt.EXPECTED}) into {where}.")
     return found[name]
+
+
+def lora_roots() -> list[Path]:
+    """The folders in which LoRAs are looked for: ComfyUI's `loras`, or models/loras beside the `editkit` folders."""
+    if "folder_paths" not in sys.modules:
+        return [root.parent / "loras" for root in roots()]
+    import folder_paths
+
+    return [Path(p) for p in folder_paths.get_folder_paths("loras")]
+
+
+def loras() -> list[str]:
+    """Every LoRA by its path below its root; in ComfyUI from its own list, which it keeps in memory."""
+    if "folder_paths" not in sys.modules:
+        found = {p.relative_to(r).as_posix() for r in lora_roots() for p in r.glob("**/*") if p.is_file()}
+    else:
+        import folder_paths
+
+        found = {name.replace("\\", "/") for name in folder_paths.get_filename_list("loras")}
+    return sorted(n for n in found if Path(n).suffix in SUFFIXES and not Path(n).name.startswith("._"))
+
+
+def lora(name: str) -> Path:
+    """The LoRA of that name; either slash will do. EditError naming where it is looked for."""
+    name = name.replace("\\", "/")
+    if name in loras():
+        return next(root / name for root in lora_roots() if (root / name).is_file())
+    looked = " or ".join(map(str, lora_roots()))
+    raise EditError(f"There is no LoRA {name!r}; put its .safetensors, and what lies beside it, into {looked}.")

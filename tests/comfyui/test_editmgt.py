@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from editkit import NODE_CLASS_MAPPINGS as NODES
 from editkit.nodes.host import editmgt, editmgt_run
+from editkit.tests import tiny_editmgt_lora as lora
 from editkit.tests.tiny_editmgt_release import write_release
 
 INSIDE = Path(__file__).resolve().parent / "inside" / "editmgt.py"
@@ -43,6 +44,14 @@ CASES = {
     "text": case(image=""),
     "wide": case(image="wide", square=False),
 }
+
+
+LORA_FILES = {"one": {}, "two": {"seed": 1, "lora_alpha": 1}, "shown": {"lora_part_enable": True},
+              "wrong": {"layers": ("down_blocks.0.attn.to_q",)}}  # fmt: skip
+LORAS = {"one": [["one", 1.0]], "stack": [["one", 1.0], ["two", -0.5]], "reference": [["shown", 10.0]],
+         "mixed": [["two", 1.0], ["shown", 10.0]]}  # fmt: skip
+ATLAS = {"blocks": "all", "steps": "first, last", "text_to_image": True, "image_to_text": True, "image_to_image": True,
+         "keyword": "cat", "occurrence": 1, "view": "point", "point_x": 0.2, "point_y": 0.8}  # fmt: skip
 
 
 def pictures() -> dict:
@@ -77,7 +86,21 @@ def in_process(given: dict) -> dict:
     for name, one in CASES.items():
         run = single if one["square"] else oblong
         out |= {f"{name}.{key}": value for key, value in run(one, given, model, clip, vae).items()}
-    return out
+    return out | extras(given, model, clip, vae)
+
+
+def extras(given: dict, model, clip, vae) -> dict:
+    """What the nodes make of the case `edit` with LoRAs and an atlas."""
+    one, out = CASES["edit"], {}
+    parts = {"clip": clip, "vae": vae, "image": given["edit"], "instruction": one["instruction"], "negative": "",
+             "seed": one["seed"], "side": 64, **one["options"]}  # fmt: skip
+    for name, names in LORAS.items():
+        worn = model
+        for file, strength in names:
+            worn = node("EditMGTLora", model=worn, lora=f"{file}/{lora.FILE}", strength=strength, part="as trained")[0]
+        out[f"lora.{name}"] = node("EditMGTSample", model=worn, **parts)[0][editmgt.TOKENS]
+    latent, _, square = node("EditMGTSample", model=model, atlas=node("EditMGTAttentionAtlas", **ATLAS)[0], **parts)
+    return out | {"atlas": node("EditMGTAtlasSheet", latent=latent, cell=64, square=square)[0]}
 
 
 def single(one: dict, given: dict, model, clip, vae) -> dict:
@@ -117,6 +140,8 @@ def expected(tmp_path_factory):
     """(folder with the tiny release and the cases, what the nodes make of them without ComfyUI)."""
     folder, before = tmp_path_factory.mktemp("editmgt"), Path.cwd()
     sharpened(write_release(folder / "models" / "editkit" / "editmgt"))
+    for name, more in LORA_FILES.items():
+        lora.write(folder / "models/loras" / name, **more)
     given = pictures()
     os.chdir(folder)
     try:
@@ -125,6 +150,7 @@ def expected(tmp_path_factory):
     finally:
         os.chdir(before)
     (folder / "cases.json").write_text(json.dumps(CASES), encoding="utf-8")
+    (folder / "extras.json").write_text(json.dumps({"loras": LORAS, "atlas": ATLAS}), encoding="utf-8")
     for name, tensors in (("pictures", given), ("expected", made)):
         save_file({k: v.contiguous() for k, v in tensors.items()}, folder / f"{name}.safetensors")
     return folder, made
@@ -166,6 +192,8 @@ def test_the_cases_tell_settings_apart(expected):
     assert 0 < int(new.sum()) < 16 and not edited[~new].any() and int(edited[new].sum()) >= 2
     kept = made["held.changed"] == 0
     assert 0 < float(kept.float().mean()) < 1
+    worn = [made["edit.tokens"], *(made[f"lora.{name}"] for name in LORAS)]
+    assert all((a != b).sum() >= 2 for i, a in enumerate(worn) for b in worn[i + 1 :])
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -209,6 +237,8 @@ def test_what_either_mask_keeps_is_kept(of):
 
 REFUSED = {
     "keyword": "EditMGT Sample", "combined": "negative conditioning is not a single one", "latent": "8 channels",
+    "sizes": "reference has (1, 4, 4) tokens and (1, 4, 6) are sampled; bring them to one size",
+    "masks": "mask has (3, 4, 4) tokens and (1, 4, 4) are sampled; bring them to one size",
     "mask_without_picture": "reference picture", "noise_mask_without_picture": "reference picture", "odd": "even",
     "model": "needs the one of Load EditMGT",
 }  # fmt: skip
@@ -226,12 +256,53 @@ def test_cancelling_stops_within_the_step(of, way):
     assert (raised, calls, wrong_afterwards) == ("InterruptProcessingException", 2, 0)
 
 
-@pytest.mark.parametrize("method", ["off", "without", "taesd", "factors"])
+@pytest.mark.parametrize("method", ["none", "latent2rgb", "taesd"])
 def test_every_step_is_previewed_as_a_latent_of_the_format(of, method):
     found, steps = of("preview")[method], OPTIONS["steps"]
     assert found["seen"] == [[i, steps, [1, 8, 4, 4], "torch.float32", True] for i in range(steps)]
-    assert found["shown"] == ([[4, 4]] * steps if method == "factors" else [])
+    assert found["shown"] == ([] if method == "none" else [[4, 4]] * steps)
     assert found["x0"] and found["wrong"] == 0
+
+
+@pytest.mark.parametrize("way", ["guider", "sample", "taesd", "unseen"])
+def test_previews_have_the_colours_that_were_fitted(of, way):
+    """Of the guider's steps and the single node's; without a picture, from codes that are decoded once."""
+    found = of("colours")[way]
+    assert found["sizes"] == [[4, 4]] * OPTIONS["steps"] and 0 <= found["off"] <= 1.01 and found["varied"] > 0.2
+
+
+@pytest.mark.parametrize("name", LORAS)
+def test_a_lora_gives_the_same_in_comfyui_and_without(of, name):
+    """By single node, guider, a clone and after unloading; the MODEL that was given stays as it is."""
+    found = of("lora")[name]
+    assert found.pop("kept") is True and set(found.values()) == {0}
+
+
+def test_a_lora_is_what_the_cores_weight_patches_make_and_goes_beside_them(of):
+    assert of("lora_as_core_patch") == {"patched": 0, "both": 0, "after": 0}
+
+
+def test_a_lora_comes_off_when_the_user_cancels(of):
+    found = of("lora_cancelled")
+    assert found["raised"] == "InterruptProcessingException" and len(found["while"]) == 2
+    assert min(found["while"]) > 0 and found["hooks"] == found["after"] == 0
+
+
+def test_loras_are_chosen_from_the_cores_folder_and_wrong_ones_refused(of):
+    found = of("lora_files")
+    assert found["offered"] == sorted(f"{name}/{lora.FILE}" for name in ("one", "two", "shown", "wrong"))
+    assert "does not have; it is another model's" in found["wrong"] and "Load EditMGT" in found["model"]
+    assert "There is no LoRA 'gone.safetensors'; put its .safetensors" in found["missing"]
+
+
+def test_a_guider_that_holds_everything_gives_the_picture_and_says_so(of):
+    found = of("all_held")
+    assert found["wrong"] == 0 and len(found["said"]) == 1 and "held every token: the result is the" in found["said"][0]
+
+
+def test_the_atlas_is_the_same_in_comfyui_and_without(of):
+    found = of("atlas")
+    assert found["tokens"] == 0 and found["off"] < 1e-3 and found["drawn"] > 0.05
 
 
 def test_a_graph_without_the_nodes_is_bit_identical_before_and_after(of):
@@ -269,6 +340,10 @@ def test_lower_precision_agrees_between_guider_and_single_node(of, dtype, name):
 def test_no_node_mixes_tensors_of_two_devices(checkout, root, expected, place, device):
     found = run_inside(checkout, root, expected[0], place)["placed"]
     assert "crashed" not in found, found["crashed"]
+    extras = found.pop("extras")
+    for name in ("normal", "none"):  # all weights on the device, and none: each is brought when it is needed
+        assert set(extras[name]) == {device} and extras[f"{name}.tokens"] == [0, 0], extras
+        assert extras[f"{name}.lowvram"] == (name == "none")
     assert "two devices" in found.pop("noticed") and set(found) == set(CASES)
     for name, devices in found.items():
         assert set(devices) == {device}, (name, devices)

@@ -102,3 +102,19 @@ def test_one_object_and_scribbles_stay_one_mask():
     dots = torch.zeros(1, 1000, 1000)
     dots[:, ::90, ::90] = 1
     assert len(masks.separate(dots, context=2.0)) == 1
+
+
+def test_pieces_are_told_apart_by_their_own_pixels():
+    mask = torch.zeros(1, 40, 60)
+    mask[:, 3:9, 5:20] = 0.2
+    for i in range(8):  # a diagonal is one piece
+        mask[:, 20 + i, 30 + i] = 1
+    mask[:, 20:25, 44:50] = 1
+    assert masks.pieces(mask) == [(3, 5, 9, 20), (20, 30, 28, 38), (20, 44, 25, 50)]
+    assert masks.pieces(torch.zeros(1, 9, 9)) == [] and masks.pieces(torch.ones(1, 7, 9)) == [(0, 0, 7, 9)]
+
+
+def test_pieces_of_a_mask_larger_than_the_canvas_have_exact_rims():
+    mask = torch.zeros(1, 101, 173)
+    mask[:, 13:51, 7:77], mask[:, 99:101, 170:173] = 1, 1
+    assert masks.pieces(mask, grid=32) == [(13, 7, 51, 77), (99, 170, 101, 173)]

@@ -29,6 +29,21 @@ def test_equal_pictures_have_the_ceiling_and_ratio_one(picture, hole):
     assert measures.gradient_ratio(picture, picture, hole) == pytest.approx(1)
 
 
+def test_the_similarity_is_that_of_opencvs_window(picture):
+    noise = np.random.default_rng(2).random(picture.shape).astype(np.float32)
+    other = 0.8 * picture + 0.15 + 0.05 * noise
+    blur = lambda v: cv2.GaussianBlur(v, (11, 11), 1.5)  # noqa: E731
+    a, b = (p.astype(np.float64) @ measures.LUMA for p in (picture, other))
+    (ma, mb), c1, c2 = (blur(a), blur(b)), 0.01**2, 0.03**2
+    va, vb, cov = blur(a * a) - ma**2, blur(b * b) - mb**2, blur(a * b) - ma * mb
+    full = (2 * ma * mb + c1) * (2 * cov + c2) / ((ma**2 + mb**2 + c1) * (va + vb + c2))
+    region = np.zeros(a.shape, bool)
+    region[:40, 50:] = True
+    assert measures.ssim(other, picture) == pytest.approx(full.mean(), abs=1e-7)
+    assert measures.ssim(other, picture, region) == pytest.approx(full[region].mean(), abs=1e-7)
+    assert np.isnan(measures.ssim(other, picture, np.zeros_like(region)))
+
+
 def test_psnr_of_a_known_error_and_only_in_its_region(picture, hole):
     other = picture.copy()
     other[hole] += 0.1

@@ -1,5 +1,6 @@
 """EditMGT's nodes where there is no ComfyUI: a whole edit with a tiny release, and bad input."""
 
+import json
 import shutil
 
 import pytest
@@ -10,28 +11,12 @@ from editkit.models.editmgt.options import BIASES, TIMES
 from editkit.models.errors import EditError
 from editkit.nodes import editmgt as nodes
 from editkit.nodes.host import editmgt, editmgt_run, folders
-from editkit.tests.tiny_editmgt_release import write_release
 
 INSTRUCTION = "make the red cat and the small dog beside it blue"
 OPTIONS = {
     "steps": 3, "cfg": 3.0, "gamma": 1.1, "bias": BIASES[0], "schedule": "model", "temperature": 2.0,
     "final_temperature": 0.0, "time": TIMES[0],
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory):
-    """A folder of ComfyUI's kind, with a tiny release in it."""
-    root = tmp_path_factory.mktemp("comfy")
-    write_release(root / "models" / "editkit" / "editmgt")
-    return root
-
-
-@pytest.fixture
-def loaded(models, monkeypatch):
-    """(model, clip, vae)"""
-    monkeypatch.chdir(models)
-    return call("LoadEditMGT", release="editmgt", weight_dtype="default")
 
 
 def call(kind, **inputs):
@@ -101,6 +86,23 @@ def test_a_threshold_that_holds_everything_gives_the_input_and_a_warning(loaded,
     sample(loaded, image, hold=hold(1.01, localise=localise()))
     assert "held every token" in capsys.readouterr().err  # each time, not once
     assert torch.equal(decode(loaded, latent, image, square, changed), image)
+
+
+@pytest.mark.parametrize(("told", "time"), [(None, "step"), ({"time": "ratio"}, "ratio"), ({"time": "step"}, "step")])
+def test_a_step_is_told_what_it_was_told_in_training(models, tmp_path, monkeypatch, told, time):
+    """`model` is what the folder's training.json says, and the released code's way without one."""
+    shutil.copytree(models / "models", tmp_path / "models")
+    if told is not None:
+        (tmp_path / "models/editkit/editmgt/training.json").write_text(json.dumps(told))
+    monkeypatch.chdir(tmp_path)
+    parts = call("LoadEditMGT", release="editmgt", weight_dtype="default")
+    found = {name: sample(parts, photo(), time=name, cfg=10.0)[0][editmgt.TOKENS] for name in (*TIMES, "model")}
+    assert torch.equal(found["model"], found[time]) and not torch.equal(found["step"], found["ratio"])
+
+
+def test_the_time_of_older_workflows_keeps_its_place():
+    kinds = nodes.EditMGTSample.INPUT_TYPES()["required"]["time"]
+    assert kinds[0] == ["step", "ratio", "model"] and kinds[1]["default"] == "model"
 
 
 def test_a_threshold_alone_reads_the_whole_instruction(loaded):

@@ -31,6 +31,7 @@ def export(arguments: argparse.Namespace, store: Store) -> dict:
     phase, kind = _trained(store, arguments.phase)
     if kind == "lora" and not arguments.merge:
         _write_lora(out, store.read_part(f"{phase}_lora"), shape_of(card), card["lora"][phase])
+        _note(out, card, phase)
     else:
         _write_model(out, arguments, store, card, phase, kind)
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file()) / 1e6
@@ -53,12 +54,17 @@ def _write_model(out: Path, arguments, store: Store, card: dict, phase: str, kin
     shape, state = shape_of(card), _weights(arguments, store, card, phase, kind, start)
     checkpoint.save_transformer(out / "editmgt", shape, state)
     checkpoint.save_settings(out / "scheduler", checkpoint.Settings(shape.mask_token, card["mask_schedule"]))
-    told = {name: card[name] for name in ("time", "mask_schedule", "negative")} | {"phase": phase}
-    files.save_json(out / "training.json", told)
+    _note(out, card, phase)
     if start is not None and not arguments.transformer_only:
         parts = start.parts
         for name in ("text_encoder", "tokenizer", "vqvae", "llm_encoder"):
             _link(getattr(parts, name), out / name)
+
+
+def _note(out: Path, card: dict, phase: str) -> None:
+    """How it was trained, of which Load EditMGT and EditMGT LoRA take what a step is told."""
+    told = {name: card[name] for name in ("time", "mask_schedule", "negative")} | {"phase": phase}
+    files.save_json(out / checkpoint.TRAINING, told)
 
 
 def _weights(arguments, store: Store, card: dict, phase: str, kind: str, start) -> dict[str, Tensor]:

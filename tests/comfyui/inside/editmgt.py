@@ -201,6 +201,8 @@ def refusals():
             "mask_without_picture": refused(lambda: guided(CASES["text"], hold=holding(edit, PICTURES["mask"]))),
             "noise_mask_without_picture": refused(
                 lambda: guided(CASES["text"], {"samples": torch.zeros(1, 8, 4, 4), "noise_mask": PICTURES["mask"]})),
+            "sizes": refused(lambda: guided(edit, {"samples": torch.zeros(1, 8, 4, 6)}, reference=encoded)),
+            "masks": refused(lambda: guided(edit, encoded, hold=holding(edit, torch.ones(3, 64, 64)))),
             "odd": refused(lambda: guided(edit, {"samples": torch.zeros(1, 8, 3, 4)})),
             "model": refused(lambda: guided(edit, encoded, model=core.MODEL))}  # fmt: skip
 
@@ -235,12 +237,9 @@ def interrupt():
 
 @check
 def preview():
-    """What the sampler's callback is given at each step, with previews off, by colour factors, and by those missing."""
-    out, case, prepare = {}, CASES["edit"], latent_preview.prepare_callback
-    latent_format, before = MODEL.model.latent_format, args.preview_method
-    factors = torch.rand(8, 3, generator=torch.Generator().manual_seed(1)).tolist()
-    for name, method, given in (("off", "none", None), ("without", "latent2rgb", None), ("taesd", "taesd", None),
-                                ("factors", "latent2rgb", factors)):  # fmt: skip
+    """What the sampler's callback is given at each step, with previews off and by the fitted colours."""
+    out, case, prepare, before = {}, CASES["edit"], latent_preview.prepare_callback, args.preview_method
+    for name in ("none", "latent2rgb", "taesd"):
         seen, shown, plain = [], [], latent_preview.Latent2RGBPreviewer.decode_latent_to_preview
 
         def recorded(model, steps, x0_output_dict=None):
@@ -260,13 +259,12 @@ def preview():
             return image
 
         latent_preview.prepare_callback, latent_preview.Latent2RGBPreviewer.decode_latent_to_preview = recorded, kept
-        args.preview_method, latent_format.latent_rgb_factors = LatentPreviewMethod(method), given
+        args.preview_method = LatentPreviewMethod(name)
         try:
             last, x0 = guided(case)
         finally:
             latent_preview.prepare_callback, args.preview_method = prepare, before
             latent_preview.Latent2RGBPreviewer.decode_latent_to_preview = plain
-            latent_format.latent_rgb_factors = None
         out[name] = {"seen": seen, "shown": shown, "x0": torch.equal(last["samples"], x0["samples"]),
                      "wrong": int((tokens(last) != EXPECTED["edit.tokens"]).sum())}  # fmt: skip
     return out
@@ -366,12 +364,18 @@ def placed():
                 found += node("EditMGTLocalisationMap", latent=latent, localise=reading, threshold=0.5, final="mean",
                               opacity=0.5, **full)  # fmt: skip
         out[name] = [x.device.type for x in found]
+    out["extras"] = editmgt_extras.placed_extras()
     there = torch.ones(2).to(management.get_torch_device())
     try:
         out["noticed"] = str(there + torch.ones(2))
     except RuntimeError as error:
         out["noticed"] = str(error)
     return out
+
+
+import editmgt_extras  # noqa: E402 - reads this module
+
+CHECKS |= editmgt_extras.CHECKS
 
 
 def main():

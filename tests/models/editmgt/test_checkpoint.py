@@ -212,6 +212,23 @@ def test_another_mask_token_is_refused(release):
         checkpoint.load_transformer(checkpoint.find(release))
 
 
+@pytest.mark.parametrize(("told", "time"), [(None, None), ({}, None), ({"time": "ratio"}, "ratio"),
+                                             ({"time": "step", "phase": "phase3"}, "step")])  # fmt: skip
+def test_what_steps_were_told_in_training(tmp_path, told, time):
+    if told is not None:
+        (tmp_path / checkpoint.TRAINING).write_text(json.dumps(told))
+    assert checkpoint.trained_time(tmp_path) == time
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ('{"time": "clock"}', "steps were told 'clock'; known are step, ratio"), ("{", "is not readable JSON"),
+])  # fmt: skip
+def test_a_strange_training_note_is_refused(tmp_path, text, said):
+    (tmp_path / checkpoint.TRAINING).write_text(text)
+    with pytest.raises(EditError, match=said):
+        checkpoint.trained_time(tmp_path)
+
+
 @pytest.mark.parametrize("kind", ["linear", "mlp", "fmlp", "qformer"])
 def test_what_is_saved_is_read(release, kind):
     shape = MGTConfig(**{**vars(TRANSFORMER), "connector": kind, "downsample": False, "upsample": False})

@@ -56,6 +56,22 @@ def test_the_scale(settings, scale):
     assert {one.scale for one in lora.parse(official(), settings).values()} == {scale}
 
 
+def test_another_loras_config_beside_the_file_is_said():
+    with pytest.raises(EditError, match="rank 4, and the lora_config.json beside the file is of one of rank 16"):
+        lora.parse(official(), {"r": 16, "lora_alpha": 16})
+    assert lora.parse(official(), {"r": 16, "rank_pattern": {"to_q": 4}})
+
+
+@pytest.mark.parametrize(("config", "part"), [
+    (None, "all"), ({"r": 4}, "all"), ({"lora_part_enable": False}, "all"), ({"lora_part_enable": True}, "reference"),
+])  # fmt: skip
+def test_the_part_that_was_trained(tmp_path, config, part):
+    save_file(official(), tmp_path / "one.safetensors")
+    if config is not None:
+        (tmp_path / "lora_config.json").write_text(json.dumps(config))
+    assert lora.part(tmp_path) == lora.part(tmp_path / "one.safetensors") == part
+
+
 def test_an_alpha_in_the_file_comes_first():
     state = official() | {f"unet.{MODULES[0]}.alpha": torch.tensor(1.0)}
     found = lora.parse(state, {"alpha": 8})

@@ -7,18 +7,11 @@ from editkit.models.editmgt import sampling, schedule
 from editkit.models.editmgt.attention import Attend
 from editkit.models.editmgt.layers import Capture
 from editkit.models.editmgt.sampling import Options, Text, run
-from editkit.models.editmgt.transformer import EditMGT, at
+from editkit.models.editmgt.transformer import at
 from editkit.models.errors import EditError
-from editkit.tests.tiny_editmgt_release import CODES, MASK, TRANSFORMER, randomised
+from editkit.tests.tiny_editmgt_release import CODES, MASK, TRANSFORMER
 
 SIZE, MICRO = (6, 4), (96, 64, 0, 0, 6)
-
-
-@pytest.fixture(scope="module")
-def net():
-    made = EditMGT(TRANSFORMER)
-    made.load_state_dict(randomised(made, 0))
-    return made.eval()
 
 
 def text(seed, batch=2, rows=5):

@@ -8,8 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
+from editkit import NODE_CLASS_MAPPINGS as NODES
 from editkit.models.editmgt import checkpoint, files, lora, options, prompts, sampling
 from editkit.models.errors import EditError
+from editkit.nodes.host import editmgt
 from editkit.tests import tiny_editmgt_release as tiny
 from editkit.tests.training.editmgt.conftest import write
 from editkit.training.editmgt import cli, release
@@ -102,6 +104,26 @@ def test_a_lora_of_a_release_is_read_and_merges_to_the_export(published, tables,
     found = files.read_weights(tmp_path / "merged/editmgt")
     assert all(torch.equal(found[name], value) for name, value in expected.items())
     assert not (tmp_path / "merged/llm_encoder").exists()
+
+
+@pytest.mark.parametrize("part", ["all", "reference"])
+def test_a_trained_lora_is_worn_by_the_node_as_it_was_trained(published, tables, tmp_path, monkeypatch, part):
+    """The export in models/loras, by EditMGT LoRA: its layers, its part, its scale and what a step is told."""
+    flags = ["--lora", 2, "--lora-alpha", 6, "--lora-part", part, "--state", tmp_path / "state", "--steps", 2]
+    assert run("phase2", "--model", published, "--edits", tables[1], *flags) == 0
+    assert run("export", "--state", tmp_path / "state", "--out", tmp_path / "models/loras/mine") == 0
+    shutil.copytree(published, tmp_path / "models/editkit/editmgt")
+    monkeypatch.chdir(tmp_path)
+    model = NODES["EditKitLoadEditMGT"]().run(release="editmgt", weight_dtype="default")[0]
+    name = "mine/pytorch_lora_weights.safetensors"
+    wearing = NODES["EditKitEditMGTLora"]().run(model=model, lora=name, strength=1.0, part="as trained")[0]
+    (worn,) = editmgt.network(wearing).worn
+    kept = Store(tmp_path / "state", "editmgt").read_part("phase2_lora")
+    assert worn.part == part and {one.scale for one in worn.loras.values()} == {3.0} and len(worn.loras) == 9
+    assert sorted(float(one.B.sum()) for one in worn.loras.values()) == sorted(
+        float(v.sum()) for k, v in kept.items() if "lora_B" in k
+    )
+    assert (editmgt.network(model).time, editmgt.network(wearing).time) == ("step", "ratio")
 
 
 def test_text_is_encoded_as_in_sampling(published):
