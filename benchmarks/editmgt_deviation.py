@@ -19,7 +19,7 @@ from ..training.editmgt.examples import Texts
 from ..training.store import Store
 
 STEPS, QUICK = 600, 3  # of the training
-SEEDS, QUICK_SEEDS = 8, 1  # of the sampling
+SEEDS, QUICK_SEEDS = 4, 1  # of the sampling
 SIDE = world.SIDE * world.PATCH
 WAYS = {
     **{f"reference_every {k}": Speed(reference_every=k) for k in (2, 4, 8)},

@@ -67,12 +67,14 @@ def test_the_mean_of_a_canvass_own_tiles_is_the_canvas(size):
     assert torch.equal(layout.inmost(layout.cut(ids, number) for number in range(len(layout.at))), ids)
 
 
-def test_in_an_overlap_each_tile_counts_more_towards_its_middle():
-    layout = tiles((8, 14), 8)
+@pytest.mark.parametrize("upright", [False, True])
+def test_in_an_overlap_each_tile_counts_more_towards_its_middle(upright):
+    layout = tiles((14, 8) if upright else (8, 14), 8)
     parts = [torch.full((1, 1, 8, 8), float(number)) for number in range(2)]
-    row = layout.mean(parts)[0, 0, 3]
+    turned = (lambda x: x.transpose(-1, -2)) if upright else (lambda x: x)
+    row = turned(layout.mean(parts))[0, 0, 3]
     assert (row[:6] == 0).all() and (row[8:] == 1).all() and 0 < row[6] < 0.5 < row[7] < 1
-    owners = layout.inmost(part[:, 0].long() for part in parts)[0, 3]
+    owners = turned(layout.inmost(part[:, 0].long() for part in parts))[0, 3]
     assert owners.tolist() == [0] * 7 + [1] * 7
 
 
