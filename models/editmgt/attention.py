@@ -14,9 +14,10 @@ class Attend:
     """Attention over text, picture and reference, with the reference's strength γ (Eq. 2).
 
     gamma: 1 leaves the attention as it is, 0 hides the reference from the others. text: whether the bias is between
-    the reference and everything else (as the released weights were used) or the picture alone (Eq. 2). dense: adds the
-    matrix of Eq. 2, made once, where otherwise an extra channel of queries and keys says the same to kernels that know
-    no bias; None is what is faster, the matrix on the CPU. pads: for how many the first text token stands (`padding`).
+    the reference and everything else (as the released weights were used) or the picture alone (Eq. 2). dense: True adds
+    the matrix of Eq. 2; False says the same by extra channels of queries and keys, as the kernels of GPUs want it; None
+    is what is faster, on the CPU a row of biases for each kind of query. pads: for how many tokens the first one of the
+    text stands (`padding`).
     """
 
     def __init__(self, gamma: float = 1.0, text: bool = True, dense: bool | None = None, pads: int = 1):
@@ -31,14 +32,41 @@ class Attend:
         text, reference: how many of the keys are text (the first) and reference (the last). Queries are the same
         tokens, from `first` on, and all or some of them.
         """
-        dense = q.device.type == "cpu" if self.dense is None else self.dense
         if self.pads == 1 and (not reference or self.gamma == 1):
             out = F.scaled_dot_product_attention(q, k, v)
-        elif dense or self.gamma == 0:
+        elif self.dense:
             out = F.scaled_dot_product_attention(q, k, v, attn_mask=self.bias(q, k, text, reference, first))
+        elif self.gamma == 0 or (self.dense is None and q.device.type == "cpu"):
+            out = self._by_rows(q, k, v, text, reference, first)
         else:
             out = self._by_channels(q, k, v, text, reference, first)
         return rearrange(out, "b h n d -> b n (h d)")
+
+    def _by_rows(self, q: Tensor, k: Tensor, v: Tensor, text: int, reference: int, first: int) -> Tensor:
+        """The bias is the same for all queries of a kind: a row for each, and no matrix."""
+        n, out = k.shape[2], []
+        ends = (0, text, n - reference, n)
+        for kind in range(3):
+            start, end = (min(max(place - first, 0), q.shape[2]) for place in ends[kind : kind + 2])
+            if start < end:
+                row = self._row(kind, q, n, text, reference)
+                out.append(F.scaled_dot_product_attention(q[:, :, start:end], k, v, attn_mask=row))
+        return torch.cat(out, dim=2)
+
+    def _row(self, kind: int, q: Tensor, n: int, text: int, reference: int) -> Tensor:
+        """What is added for a query of the text (0), the picture (1) or the reference (2): [1, 1, 1, n]."""
+        key = ("row", kind, n, text, reference, q.dtype, q.device)
+        if key not in self._kept:
+            made = torch.zeros(n, dtype=q.dtype, device=q.device)
+            if self.text or kind > 0:
+                others = slice(0 if self.text else text, n - reference)
+                made[others if kind == 2 else slice(n - reference, n)] = self._value()
+            made[0] += math.log(self.pads)
+            self._kept[key] = made[None, None, None]
+        return self._kept[key]
+
+    def _value(self) -> float:
+        return math.log(self.gamma) if self.gamma > 0 else float("-inf")
 
     def bias(self, q: Tensor, k: Tensor, text: int, reference: int, first: int = 0) -> Tensor:
         """The matrix of Eq. 2 [queries, keys], with what the first text token counts for."""
@@ -46,7 +74,7 @@ class Attend:
         if key not in self._kept:
             made = torch.zeros(k.shape[2], k.shape[2], dtype=q.dtype, device=q.device)
             if reference:
-                value, start = math.log(self.gamma) if self.gamma > 0 else float("-inf"), 0 if self.text else text
+                value, start = self._value(), 0 if self.text else text
                 made[start:-reference, -reference:] = value
                 made[-reference:, start:-reference] = value
             made[:, 0] += math.log(self.pads)

@@ -16,10 +16,11 @@ def qkv(n=23, queries=None):
 @pytest.mark.parametrize("text", [True, False])
 @pytest.mark.parametrize("gamma", [0.3, 1.0, 1.1, 3.0])
 @pytest.mark.parametrize("queries", [None, 14])
-def test_extra_channels_equal_the_dense_bias(gamma, text, queries):
+def test_extra_channels_and_rows_equal_the_dense_bias(gamma, text, queries):
     q, k, v = qkv(queries=queries)
-    quick, dense = (Attend(gamma, text=text, dense=d)(q, k, v, 5, 9) for d in (False, True))
+    quick, rows, dense = (Attend(gamma, text=text, dense=d)(q, k, v, 5, 9) for d in (False, None, True))
     torch.testing.assert_close(quick, dense, rtol=0, atol=2e-6)
+    torch.testing.assert_close(rows, dense, rtol=0, atol=2e-6)
 
 
 @pytest.mark.parametrize("gamma", [0.0, 1.0, 1.3])
@@ -29,13 +30,13 @@ def test_a_token_that_stands_for_many_is_that_token_many_times(gamma, reference)
     q, k, v = qkv()
     many = [torch.cat([x[:, :, :1]] * 3 + [x], dim=2) for x in (q, k, v)]
     expected = Attend(gamma)(*many, 8, reference)[:, 3:]
-    for dense in (True, False):
+    for dense in (True, False, None):
         found = Attend(gamma, dense=dense, pads=4)(q, k, v, 5, reference)
         torch.testing.assert_close(found, expected, rtol=0, atol=2e-6)
 
 
 @pytest.mark.parametrize("text", [True, False])
-@pytest.mark.parametrize("dense", [True, False])
+@pytest.mark.parametrize("dense", [True, False, None])
 def test_some_queries_see_what_they_see_among_all(text, dense):
     q, k, v = qkv()
     attend = Attend(1.3, text=text, dense=dense, pads=3)
@@ -67,3 +68,20 @@ def test_gamma_0_hides_the_reference():
 def test_a_negative_strength_is_said():
     with pytest.raises(EditError, match="-1"):
         Attend(-1)
+
+
+@pytest.mark.parametrize("text", [True, False])
+@pytest.mark.parametrize(("gamma", "device_says_so"), [(1.3, True), (0.0, False)])
+def test_on_the_cpu_and_where_the_reference_is_hidden_biases_are_rows(monkeypatch, text, gamma, device_says_so):
+    """One row for each kind of query, made once, and never a matrix."""
+    masks, plain = [], torch.nn.functional.scaled_dot_product_attention
+
+    def recorded(q, k, v, attn_mask=None):
+        masks.append(attn_mask)
+        return plain(q, k, v, attn_mask=attn_mask)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", recorded)
+    attend = Attend(gamma, text=text, dense=None if device_says_so else False)
+    attend(*qkv(), 5, 9), attend(*qkv(), 5, 9)
+    assert len(masks) == 6 and all(mask.shape == (1, 1, 1, 23) for mask in masks)
+    assert [id(mask) for mask in masks[:3]] == [id(mask) for mask in masks[3:]]
