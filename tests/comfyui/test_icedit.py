@@ -373,8 +373,12 @@ def test_training_free_editing_refuses_in_one_sentence(of, case):
     assert MISUSED[case] in said and "\n" not in said and "Error:" not in said, said
 
 
-@pytest.mark.parametrize(("place", "device"), [("gpu", "cpu"), ("gpu-only", "cuda")])
-def test_no_node_mixes_tensors_of_two_devices(checkout, root, folder, place, device):
+@pytest.mark.parametrize(
+    ("place", "device"), [("gpu", "cpu"), pytest.param("gpu-only", "cuda", marks=pytest.mark.long)]
+)
+def test_no_node_mixes_tensors_of_two_devices(checkout, root, folder, place, device, at_length):
+    if place == "gpu-only" and at_length(True, False):
+        pytest.skip("the same on --gpu-only; make test-long")
     found = run_inside(checkout, root, folder, place)
     assert "two devices" in found.pop("mixing_is_noticed")
     found.pop("seconds")
