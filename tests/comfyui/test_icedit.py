@@ -181,6 +181,7 @@ def test_loras_stack_before_and_after(of):
 def test_nothing_is_left_on_the_model_and_the_experts_go_with_it(of):
     found = of("no_residue")
     assert found["weights"] and found["base"] and found["differs"] > 0.05
+    assert found["loaded"] and found["unloaded"]
     assert found["experts"] == [15]  # five layers of A, B and router, as one network of their own
     assert found["hooks"] == found["wrappers"] == found["extra"] == 0
 
@@ -200,6 +201,11 @@ def test_cancelled_in_mid_run_it_leaves_no_hooks(of):
 def test_in_lower_precision_a_layer_differs_by_rounding_only(of, dtype):
     found = of("precisions")
     assert 0 < found[dtype] <= 1.6e-2 < 0.1 < found[f"{dtype}_matters"]
+
+
+def test_quantised_layers_compute_for_themselves(of):
+    found = of("quantised")
+    assert found["same"] <= 1e-6 and found["matters"] > 0.05
 
 
 def test_with_weights_left_on_the_cpu_nothing_changes(of):

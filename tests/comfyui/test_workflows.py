@@ -86,8 +86,12 @@ def test_the_server_and_the_headless_runner_give_the_same_picture(server, checko
         assert worst <= MOST_DIFFERENCE, f"node {node_id} differs by {worst * 255:.1f}/255"
 
 
-# Our loaders, and a part of the release that each says is missing. ComfyUI's own loaders complain of their list alone.
-OURS = {"EditKitLoadSwiftEdit": "ip_adapter.bin", "EditKitLoadEditMGT": "llm_encoder/"}
+# Our loaders, and what each says is missing and where. ComfyUI's own loaders complain of their list alone.
+OURS = {
+    "EditKitLoadSwiftEdit": ("ip_adapter.bin", "editkit"), "EditKitLoadEditMGT": ("llm_encoder/", "editkit"),
+    "EditKitICEditLoRA": ("ICEdit-MoE-LoRA.safetensors", "loras"),
+}  # fmt: skip
+CORES_ALONE = {"icedit_training_free"}
 
 
 @pytest.mark.parametrize("twin", OTHERS, ids=lambda p: p.stem)
@@ -98,8 +102,9 @@ def test_without_the_weights_the_server_complains_of_nothing_but_the_loaders(ser
     assert status == 400
     assert sorted(reply["node_errors"]) == sorted(downloads(prompt))
     said = {prompt[i]["class_type"]: found["errors"] for i, found in reply["node_errors"].items()}
-    loader, part = next((name, part) for name, part in OURS.items() if name in said)
-    (ours,) = said.pop(loader)
+    mine = {name: said.pop(name) for name in OURS if name in said}
     assert {error["type"] for errors in said.values() for error in errors} <= {"value_not_in_list"}
-    assert ours["type"] == "custom_validation_failed"
-    assert part in ours["details"] and "editkit" in ours["details"]
+    assert len(mine) == (twin.stem not in CORES_ALONE)
+    for name, (ours,) in mine.items():
+        assert ours["type"] == "custom_validation_failed"
+        assert all(part in ours["details"] for part in OURS[name])

@@ -133,6 +133,42 @@ def stacking():
             "matters": away(both, expected("out_moe"))}  # fmt: skip
 
 
+def loaded_with(extra):
+    """Whether ComfyUI's memory management holds the experts at the moment."""
+    held = [loaded.model.model for loaded in comfy.model_management.current_loaded_models]
+    return all(any(one.model is model for model in held) for one in extra)
+
+
+class Packed(torch.nn.Module):
+    """A layer as quantising packs have it: bytes in place of a weight of its shape, unpacked when it computes."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.scale = layer.weight.abs().amax() / 127
+        self.weight = torch.nn.Parameter((layer.weight / self.scale).round().to(torch.int8).flatten(), False)
+        self.bias, self.size = layer.bias, layer.weight.shape
+
+    def forward(self, x):
+        return torch.nn.functional.linear(x, self.weight.view(self.size).float() * self.scale, self.bias)
+
+
+@check
+def quantised():
+    """Experts beside layers whose weights nobody else can read equal those beside the same weights unpacked."""
+    packed, plain = make_model(), make_model()
+    for name in {place(k.removeprefix("hook.").rsplit(".", 1)[0]) for k in IO if k.startswith("hook.")}:
+        for model, unpack in ((packed, False), (plain, True)):
+            parent, last = name.rsplit(".", 1)
+            net = model.model.diffusion_model
+            layer = Packed(net.get_submodule(name))
+            if unpack:
+                net.get_submodule(name).weight.data = layer.weight.view(layer.size).float() * layer.scale
+            else:
+                setattr(net.get_submodule(parent), last, layer)
+    made = [forward(lora("experts.safetensors", model=model)[0]) for model in (packed, plain)]
+    return {"same": away(*made), "matters": away(made[0], forward(packed))}
+
+
 @check
 def no_residue():
     """After sampling with it, the MODEL is what it was: weights, hooks, options, output; and it can be unloaded."""
@@ -142,7 +178,9 @@ def no_residue():
     result = sampled(model, text(), {"samples": LATENT}, SIGMAS)["samples"]
     extra = model.get_nested_additional_models()
     during = {"hooks": hooks(), "experts": [len(list(m.model.parameters())) for m in extra]}
+    during["loaded"] = loaded_with(extra)
     comfy.model_management.unload_all_models()
+    during["unloaded"] = not loaded_with(extra)
     found = {k: v for k, v in net.state_dict().items() if k in start}
     again = sampled(MODEL, text(), {"samples": LATENT}, SIGMAS)["samples"]
     return {**during, "weights": same(start, found), "base": bool(torch.equal(base, forward(MODEL))),
