@@ -1,9 +1,24 @@
 """What a user wires on the canvas: one file per system, one small class per node."""
 
-from . import blazeedit, blazeedit_steps, editmgt, export, icedit_filter, region, swiftedit, swiftedit_edit
+from . import (
+    blazeedit,
+    blazeedit_steps,
+    editmgt,
+    export,
+    icedit,
+    icedit_filter,
+    icedit_lora,
+    icedit_training_free,
+    region,
+    swiftedit,
+    swiftedit_edit,
+)
 from .host import folders
 
-MODULES = (blazeedit, blazeedit_steps, region, export, swiftedit, swiftedit_edit, editmgt, icedit_filter)
+MODULES = (
+    blazeedit, blazeedit_steps, region, export, swiftedit, swiftedit_edit, editmgt, icedit, icedit_lora,
+    icedit_training_free, icedit_filter,
+)  # fmt: skip
 NODE_CLASS_MAPPINGS = {k: v for module in MODULES for k, v in module.NODE_CLASS_MAPPINGS.items()}
 NODE_DISPLAY_NAME_MAPPINGS = {
     k: v for module in MODULES for k, v in module.NODE_DISPLAY_NAME_MAPPINGS.items()

@@ -12,10 +12,10 @@ from .host.endpoint import TYPES, Endpoint, check_address, host_of, key_of
 from .host.judges import ClipJudge, ManualJudge, ModelJudge, scoring
 from .host.progress import reporter
 from .host.vision_models import ClipScorer, LocalModel
+from .icedit import CATEGORY, DIPTYCH
 from .unpacking import packed, picture, repeated
 
-CATEGORY = "EditKit/icedit"
-JUDGE, DIPTYCH = "EDITKIT_JUDGE", "EDITKIT_DIPTYCH"
+JUDGE = "EDITKIT_JUDGE"
 JUDGE_INPUT = (JUDGE, {"tooltip": "Who judges: one of the Judge nodes."})
 INSTRUCTION_INPUT = ("STRING", {"default": "", "multiline": True, "tooltip":
                                 "What the edit was asked to do, in the words given to ICEdit Diptych."})  # fmt: skip

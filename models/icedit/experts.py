@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 
@@ -62,13 +62,17 @@ def route(x: Tensor, experts: Experts) -> Routing:
 
 
 def delta(x: Tensor, experts: Experts, strength: float = 1.0) -> Tensor:
-    """What the experts add to a layer's output: scale · Σ G_i(x) · B_i A_i x (Eq. 2). x: [..., in] -> [..., out].
+    """What the experts add to a layer's output: scale · Σ G_i(x) · B_i A_i x (Eq. 2). x: [..., in] -> [..., out]."""
+    return mixed(x, experts, route(x, experts).gates, strength)
+
+
+def mixed(x: Tensor, experts: Experts, gates: Tensor, strength: float = 1.0) -> Tensor:
+    """`delta` for gates [..., E] that are known already.
 
     All experts' A are one matrix and all B another; the gates, repeated over the rank, close those not chosen. That
     is one LoRA of rank E·r: no token is gathered or moved.
     """
-    gates = route(x, experts).gates.repeat_interleave(experts.rank, dim=-1)
-    hidden = F.linear(x, experts.down.to(x)) * gates  # [..., E·r]
+    hidden = F.linear(x, experts.down.to(x)) * gates.repeat_interleave(experts.rank, dim=-1)  # [..., E·r]
     return F.linear(hidden, experts.up.to(x)) * (experts.scale * strength)
 
 
@@ -76,3 +80,25 @@ def mean(experts: Experts) -> tuple[Tensor, Tensor]:
     """(A, B) of one plain LoRA of rank E·r that is the experts' mean, with their scale in it: all that is left of
     them where no forward can be reached. Lossy: no token is routed any more."""
     return experts.down, experts.up * (experts.scale / experts.count)
+
+
+class Mixtures(nn.Module):
+    """The mixtures of many layers as one module, so that whoever moves networks about moves them along."""
+
+    def __init__(self, experts: dict[str, Experts]):
+        super().__init__()
+        self.settings = {name: (one.scale, one.chosen) for name, one in experts.items()}
+        self.layers = nn.ModuleList(_Tensors(one) for one in experts.values())
+
+    def experts(self) -> dict[str, Experts]:
+        """layer -> its mixture, where its tensors are now."""
+        pairs = zip(self.settings.items(), self.layers, strict=True)
+        return {name: Experts(t.down, t.up, t.router, *settings) for (name, settings), t in pairs}
+
+
+class _Tensors(nn.Module):
+    def __init__(self, experts: Experts):
+        super().__init__()
+        self.down, self.up, self.router = (
+            nn.Parameter(t, requires_grad=False) for t in (experts.down, experts.up, experts.router)
+        )

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..errors import EditError
-from .experts import Experts
+from .experts import Experts, mean
 
 PREFIXES = ("base_model.model.", "transformer.", "diffusion_model.")
 PLAIN = re.compile(r"(.+)\.lora_(A|B)(?:\.default)?\.weight")
@@ -121,3 +121,45 @@ def foreign(lora: Lora, layers: dict[str, tuple[int, int]]) -> list[str]:
 def missing(lora: Lora, layers: Iterable[str]) -> list[str]:
     """The layers of a network that the official configuration trains and the LoRA does not have."""
     return sorted(name for name in layers if TARGETS.fullmatch(name) and name not in lora.shapes)
+
+
+def flux_layers(double: int, single: int, hidden: int, inside: int, text: int) -> dict[str, tuple[int, int]]:
+    """The layers of a Flux that a LoRA may change: diffusers' name -> (out, in). inside, text: numbers per token."""
+    h, layers = hidden, {"x_embedder": (hidden, inside), "context_embedder": (hidden, text)}
+    for i in range(double):
+        block = f"transformer_blocks.{i}."
+        for side, ff in (("norm1", "ff"), ("norm1_context", "ff_context")):
+            layers[f"{block}{side}.linear"] = 6 * h, h
+            layers |= {f"{block}{ff}.net.0.proj": (4 * h, h), f"{block}{ff}.net.2": (h, 4 * h)}
+        names = ("to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")
+        layers |= {f"{block}attn.{name}": (h, h) for name in names}
+    for i in range(single):
+        block = f"single_transformer_blocks.{i}."
+        layers |= {f"{block}attn.{name}": (h, h) for name in ("to_q", "to_k", "to_v")}
+        layers |= {f"{block}norm.linear": (3 * h, h), f"{block}proj_mlp": (4 * h, h), f"{block}proj_out": (h, 5 * h)}
+    return layers
+
+
+def averaged(lora: Lora) -> dict[str, tuple[Tensor, Tensor, float]]:
+    """The file as a plain LoRA, its mixtures replaced by their means: layer -> (A, B, scale). Lossy."""
+    return lora.plain | {name: (*mean(one), 1.0) for name, one in lora.experts.items()}
+
+
+def plain_state(plain: dict[str, tuple[Tensor, Tensor, float]]) -> dict[str, Tensor]:
+    """A plain LoRA's tensors by the names that diffusers and ComfyUI know."""
+    state = {}
+    for name, (down, up, scale) in plain.items():
+        state |= {f"transformer.{name}.lora_A.weight": down, f"transformer.{name}.lora_B.weight": up}
+        if scale != 1:
+            state[f"transformer.{name}.alpha"] = torch.tensor(scale * len(down))
+    return state
+
+
+def described(lora: Lora) -> str:
+    """One line: what a file holds."""
+    plain = f"{len(lora.plain)} plain layers of rank {max((len(a) for a, _, _ in lora.plain.values()), default=0)}"
+    if not lora.experts:
+        return f"{plain}, no experts"
+    one = next(iter(lora.experts.values()))
+    mixed = f"{len(lora.experts)} layers with {one.count} experts of rank {one.rank}, {one.chosen} per token"
+    return f"{plain}, {mixed}" if lora.plain else f"{mixed}, no plain layers"
