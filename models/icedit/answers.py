@@ -86,7 +86,7 @@ def choice(answer: str) -> int | None:
     contradict each other: a judge that is not understood must not decide.
     """
     text = _plain(answer)
-    enumerated = all(re.search(rf"(?:^|[\n.;!?])\W{0,9}(?:image )?{n}[.:)]", text) for n in (1, 2))
+    enumerated = all(re.search(rf"(?:^|[\n.;!?])\W{{0,9}}(?:image )?{n}[.:)]", text) for n in (1, 2))
     leading = [] if enumerated else _LEADING.findall(text)
     found = {*leading, *_ANSWERED.findall(text)}
     if not found:
@@ -118,6 +118,6 @@ def scores(answer: str, count: int) -> tuple[float, ...] | None:
 
 
 def shortened(text: str, most: int = 200) -> str:
-    """A model's or a server's words on one line, cut to a length."""
-    text = " ".join(text.split())
+    """A model's or a server's words on one line, cut to a length; what cannot be printed is left out."""
+    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return text if len(text) <= most else text[: most - 1].rstrip() + "…"

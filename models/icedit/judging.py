@@ -150,7 +150,8 @@ def evaluations(steps: int, early: int, count: int) -> int:
 def report(name: str, seeds: Sequence[int], decision: Decision, steps: int, early: int) -> str:
     """The filter's story in lines: who won, who met whom and why, what failed, and the cost."""
     count = len(seeds)
-    lines = [_headline(seeds, decision), f"Judge: {name}, asked {decision.calls} times.", *decision.lines]
+    calls = f"{decision.calls} question{'s' * (decision.calls != 1)}"
+    lines = [_headline(seeds, decision), f"Judge: {name}, {calls}.", *decision.lines]
     lines.append("Seeds: " + ", ".join(f"{number} is {seed}" for number, seed in enumerate(seeds, start=1)))
     total = evaluations(steps, early, count)
     lines.append(f"NFE = n + M · m = {steps} + {count} · {early} = {total}")

@@ -84,5 +84,5 @@ def test_marks_are_read_where_there_are_as_many_as_asked_for(said, count, marks)
 
 
 def test_long_words_are_cut_to_a_line():
-    assert answers.shortened("a\n b  c") == "a b c"
+    assert answers.shortened("a\n b\x1b \x08 c") == "a b c"
     assert len(answers.shortened("word " * 100)) <= 200

@@ -119,7 +119,7 @@ def test_the_report_says_who_won_and_what_was_left_open():
     decision = Decision(1, ("1 against 2: 2 wins. “2”", "2 against 3: gone. 2 stays."), ("2 against 3: gone.",), 2)
     said = judging.report("a model", (7, 8, 9), decision, 28, 10)
     assert "Candidate 2 of 3 wins, seed 8." in said and "open in 1 comparison" in said
-    assert "NFE = n + M · m = 28 + 3 · 10 = 58" in said and "a model, asked 2 times" in said
+    assert "NFE = n + M · m = 28 + 3 · 10 = 58" in said and "a model, 2 questions" in said
     assert "none picked" in judging.report("a person", (7, 8), judging.picked(0, 2), 28, 10)
 
 
