@@ -66,8 +66,8 @@ class ICEditEarlyFilter:
                                     "How many are sampled side by side; 0: as many as memory allows."}),
             },
             "optional": {
-                "record": (DIPTYCH, {"tooltip": "From ICEdit Diptych: the right panel alone is judged, at the "
-                                     "picture's size. Left open: the whole decoded picture is."}),
+                "record": (DIPTYCH, {"tooltip": "From ICEdit Diptych: the right panel alone is judged, put back "
+                                     "into the picture. Left open: the whole decoded picture is."}),
             },
         }  # fmt: skip
 

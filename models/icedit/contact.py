@@ -1,11 +1,26 @@
 """The candidates on one sheet, numbered as a person or a report names them."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
-from .. import sheet
+from .. import masks, sheet
+from ..image import resize
+from .diptych import Diptych
 
-COLUMNS, CELL = 6, 256
+COLUMNS, CELL, LONGEST = 6, 256, 1024
+
+
+def bounded(record: Diptych, longest: int = LONGEST) -> Diptych:
+    """The record of a picture of at most `longest` pixels a side: what is only looked at need not be larger."""
+    height, width = record.rgb.shape[-2:]
+    scale = longest / max(height, width)
+    if scale >= 1:
+        return replace(record, alpha=None)
+    size = max(1, round(height * scale)), max(1, round(width * scale))
+    mask = None if record.mask is None else masks.fit(record.mask, *size)
+    return replace(record, rgb=resize(record.rgb, size), alpha=None, mask=mask)
 
 
 def numbered(pictures: Tensor, winner: int | None) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ...models.errors import EditError
+from ...models.icedit.contact import bounded
 from ...models.icedit.diptych import uncropped
 from . import memo
 from .devices import in_comfyui
@@ -189,10 +190,11 @@ def _free_memory() -> None:
 
 def pictures(vae, found: Candidates, sigmas: Tensor, record=None) -> Tensor:
     """The candidates [M, 3, h, w] as a judge sees them: their samples, or what was predicted where the schedule stops
-    early. record: of a diptych, whose right panel is then taken back to the picture."""
+    early. record: of a diptych, whose right panel is taken back to the picture, made no
+    larger than a judge can use."""
     latents = found.samples if float(sigmas[-1]) == 0 else found.clean
     made = memo.recall("early pictures", (vae, latents), lambda: _decoded(vae, latents))
-    return made if record is None else uncropped(made, record)[0]
+    return made if record is None else uncropped(made, bounded(record))[0]
 
 
 def _decoded(vae, latents: Tensor) -> Tensor:
