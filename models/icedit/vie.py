@@ -71,5 +71,6 @@ def report(name: str, means: tuple, lines: Sequence[str], count: int) -> str:
     """The means, then each edit's line; edits that were not asked about any more are named."""
     consistency, quality, overall, weighted = means
     head = f"SC {consistency:.2f}, PQ {quality:.2f}, overall {overall:.2f} of 10, weighted {weighted:.3f} of 1."
+    head = "No edit has marks." if math.isnan(overall) else head
     rest = [f"{number}: not asked." for number in range(len(lines) + 1, count + 1)]
     return "\n".join([head, f"Judge: {name}.", *lines, *rest])

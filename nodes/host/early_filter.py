@@ -193,7 +193,7 @@ def pictures(vae, found: Candidates, sigmas: Tensor, record=None) -> Tensor:
     early. record: of a diptych, whose right panel is taken back to the picture, made no
     larger than a judge can use."""
     latents = found.samples if float(sigmas[-1]) == 0 else found.clean
-    made = memo.recall("early pictures", (vae, latents), lambda: _decoded(vae, latents))
+    made = _decoded(vae, latents)  # not remembered: six pictures are large, and decoding them is quick
     return made if record is None else uncropped(made, bounded(record))[0]
 
 

@@ -13,18 +13,21 @@ INSIDE = Path(__file__).resolve().parent / "inside" / "icedit_filter.py"
 ROUNDING = 5e-6
 
 
-@pytest.fixture(scope="module")
-def results(checkout, root, tmp_path_factory):
+def run_inside(checkout, root, folder, *place) -> dict:
     """What the checks found inside of ComfyUI's Python."""
-    folder = tmp_path_factory.mktemp("filter")
     (folder / "models" / "editkit").mkdir(parents=True)
     save_file({"none": torch.zeros(1)}, folder / "cases.safetensors")
     fixtures = Path(os.environ.get("EDITKIT_FIXTURES") or root / "tests/fixtures") / "moelora"
-    command = [str(checkout.python), str(INSIDE), str(checkout.folder), str(root), str(folder), str(fixtures)]
+    command = [str(checkout.python), str(INSIDE), str(checkout.folder), str(root), str(folder), str(fixtures), *place]
     environment = os.environ | {"PYTHONPATH": "", "HF_HUB_OFFLINE": "1", "PYTHONIOENCODING": "utf-8"}
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads((folder / "results.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def results(checkout, root, tmp_path_factory):
+    return run_inside(checkout, root, tmp_path_factory.mktemp("filter"))
 
 
 @pytest.fixture
@@ -131,3 +134,11 @@ def test_models_of_a_folder_judge_in_comfyuis_memory_management(found):
     assert "qwen, 2 questions" in made["report"] and "no decision, 1 stays" in made["report"]
     assert "CLIP score of clip" in made["clip"] and made["clip"].count(": CLIP ") == 3 + 1
     assert sorted(made["held"]) == ["CLIPModel", "Qwen2_5_VLForConditionalGeneration"]
+
+
+def test_on_another_device_nothing_is_mixed_and_the_results_are_the_same(checkout, root, tmp_path, found):
+    placed = run_inside(checkout, root, tmp_path, "gpu")
+    assert {name: one for name, one in placed.items() if "crashed" in one} == {}
+    assert [placed["who_wins"][c]["seed"] for c in "012"] == [found("who_wins")[c]["seed"] for c in "012"]
+    assert max(placed["restart"]["predictions"]) < ROUNDING and placed["restart"]["carried_on"] < ROUNDING
+    assert placed["models_as_judges"]["said"] == found("models_as_judges")["said"]

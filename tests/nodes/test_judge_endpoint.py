@@ -342,7 +342,8 @@ def test_vie_score_leaves_out_what_has_no_marks_and_says_so():
     assert (sc, pq) == (6, 10) and "1: no marks. The judge's answer for SC" in report and "“I like it”" in report
     with serving(lambda r: (401, b"", {})) as server:
         sc, pq, overall, weighted, report = score(edited, server.url)
-    assert sc != sc and overall != overall and "2: not asked" in report and len(server.requests) == 1
+    assert sc != sc and overall != overall and weighted != weighted and pq != pq
+    assert report.startswith("No edit has marks.") and "2: not asked" in report and len(server.requests) == 1
 
 
 def test_a_failed_question_is_a_failure_of_its_own_kind():
