@@ -62,7 +62,7 @@ _BETTER = re.compile(
     rf"|\b(?:better|best|superior|preferred|preferable)(?: {_GAP}|\s*)image ([12])\b"
 )
 _NAMED = re.compile(r"^\W*image ([12])\s*(?:$|[.:;,\n-])")
-_SCORE = re.compile(r"score\W{0,3}[:=][\s*]*(\[[^\]]*\]|\W?-?\d+(?:\.\d+)?)", re.IGNORECASE)
+_SCORE = re.compile(r"score\W{0,3}[:=][\s*]*(\[[^\]]{0,80}\]|\W?-?\d+(?:\.\d+)?)", re.IGNORECASE)
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 
 

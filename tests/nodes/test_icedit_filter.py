@@ -44,5 +44,6 @@ def test_a_score_needs_as_many_pictures_and_an_instruction():
     score = NODES["EditKitICEditVIEScore"]().run
     with pytest.raises(EditError, match="instruction is empty"):
         score(judge=judge, image=IMAGE, edited=IMAGE, instruction="  ", threshold=0)
+    two, three = (IMAGE.repeat(count, 1, 1, 1) for count in (2, 3))
     with pytest.raises(EditError, match="do not fit"):
-        score(judge=judge, image=IMAGE.repeat(2, 1, 1, 1), edited=IMAGE.repeat(3, 1, 1, 1), instruction="x", threshold=0)
+        score(judge=judge, image=two, edited=three, instruction="x", threshold=0)

@@ -1,5 +1,7 @@
 """What judges say is understood, or not counted."""
 
+import time
+
 import pytest
 
 from editkit.models.icedit import answers
@@ -86,3 +88,10 @@ def test_marks_are_read_where_there_are_as_many_as_asked_for(said, count, marks)
 def test_long_words_are_cut_to_a_line():
     assert answers.shortened("a\n b\x1b \x08 c") == "a b c"
     assert len(answers.shortened("word " * 100)) <= 200
+
+
+@pytest.mark.parametrize("unit", ["score: [", "image 1 is ", ". ", "1 and ", "<think>", "better image ", "answer "])
+def test_the_longest_answer_is_read_at_once_whatever_it_repeats(unit):
+    text, start = unit * (2**18 // len(unit)), time.process_time()
+    assert answers.choice(text) is None and answers.scores(text, 2) is None
+    assert time.process_time() - start < 2
