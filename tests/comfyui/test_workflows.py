@@ -86,8 +86,11 @@ def test_the_server_and_the_headless_runner_give_the_same_picture(server, checko
         assert worst <= MOST_DIFFERENCE, f"node {node_id} differs by {worst * 255:.1f}/255"
 
 
-# Our loaders, and a part of the release that each says is missing. ComfyUI's own loaders complain of their list alone.
-OURS = {"EditKitLoadSwiftEdit": "ip_adapter.bin", "EditKitLoadEditMGT": "llm_encoder/"}
+# Our loaders, what each says is missing, and where it looks. ComfyUI's own loaders complain of their list alone.
+OURS = {
+    "EditKitLoadSwiftEdit": ("ip_adapter.bin", "editkit"), "EditKitLoadEditMGT": ("llm_encoder/", "editkit"),
+    "EditKitICEditLoRA": ("ICEdit-MoE-LoRA.safetensors", "loras"),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("twin", OTHERS, ids=lambda p: p.stem)
@@ -98,8 +101,8 @@ def test_without_the_weights_the_server_complains_of_nothing_but_the_loaders(ser
     assert status == 400
     assert sorted(reply["node_errors"]) == sorted(downloads(prompt))
     said = {prompt[i]["class_type"]: found["errors"] for i, found in reply["node_errors"].items()}
-    loader, part = next((name, part) for name, part in OURS.items() if name in said)
-    (ours,) = said.pop(loader)
+    for loader in OURS.keys() & said.keys():
+        (ours,), (part, place) = said.pop(loader), OURS[loader]
+        assert ours["type"] == "custom_validation_failed"
+        assert part in ours["details"] and place in ours["details"]
     assert {error["type"] for errors in said.values() for error in errors} <= {"value_not_in_list"}
-    assert ours["type"] == "custom_validation_failed"
-    assert part in ours["details"] and "editkit" in ours["details"]
