@@ -36,7 +36,8 @@ class Values:
     def _stored(self, value: Tensor) -> Tensor:
         if self.store == DEVICE:
             return value.clone()
-        kept = torch.empty(value.shape, dtype=value.dtype, pin_memory=value.device.type == "cuda")
+        pinned = value.device.type == "cuda" and torch.cuda.is_available()
+        kept = torch.empty(value.shape, dtype=value.dtype, pin_memory=pinned)
         return kept.copy_(value)
 
     def at(self, level: float) -> list[Tensor] | None:

@@ -5,6 +5,7 @@ first, so fp8, GGUF, low memory and other LoRAs are its own affair; compiled lay
 network of their own, which ComfyUI loads and unloads with the MODEL.
 """
 
+import sys
 from contextlib import ExitStack, nullcontext
 from functools import partial
 
@@ -98,10 +99,11 @@ class Routed:
     def __init__(self, mixtures: Mixtures, paths: dict[str, str], strength: float, recorder: Recorder):
         self.mixtures, self.paths, self.strength, self.recorder = mixtures, paths, strength, recorder
         self.run = self.reached = None
+        self.inner = self._forward
 
     def sampling(self, executor, *args, **kwargs):
         """ComfyUI's OUTER_SAMPLE wrapper: begins a record, and files it under what was sampled."""
-        before, self.reached = self.run, None
+        before, self.reached, self.inner = self.run, None, _uncompiled(self._forward)
         self.run = Run({name: len(t.router) for name, t in zip(self.paths, self.mixtures.layers, strict=True)})
         try:
             out = executor(*args, **kwargs)
@@ -110,10 +112,12 @@ class Routed:
         finally:
             self.run = before
 
-    @torch.compiler.disable
-    def forward(self, executor, x, timestep, context, y=None, guidance=None, ref_latents=None, control=None,
-                transformer_options=None, **kwargs):  # fmt: skip
+    def forward(self, executor, *args, **kwargs):
         """ComfyUI's DIFFUSION_MODEL wrapper: FLUX's forward with the experts beside their layers."""
+        return self.inner(executor, *args, **kwargs)
+
+    def _forward(self, executor, x, timestep, context, y=None, guidance=None, ref_latents=None, control=None,
+                 transformer_options=None, **kwargs):  # fmt: skip
         step, rows = _step(x, timestep, transformer_options or {})
         net, fired = executor.class_obj, set()
         with ExitStack() as stack:
@@ -139,11 +143,22 @@ class Routed:
         return output + mixed(x, experts, routing.gates, self.strength).to(output)
 
 
+def _compiles() -> bool:
+    """Whether anybody in this process compiles. Asking torch itself would load its compiler, which takes a second."""
+    return "torch._dynamo" in sys.modules
+
+
+def _uncompiled(function):
+    return torch.compiler.disable(function) if _compiles() else function
+
+
 def _eager(net):
     """Compiled blocks run as they are written meanwhile: code that was compiled without a hook passes it by unnoticed.
 
     EditError where there are some and torch is too old for that.
     """
+    if not _compiles():
+        return nullcontext()
     if hasattr(torch.compiler, "set_stance"):
         return torch.compiler.set_stance("force_eager")
     if any(hasattr(module, "_orig_mod") for module in net.modules()):

@@ -185,7 +185,7 @@ def _sampler():
                 near = any(abs(level - one) <= inverting.NEAR for one in self.kept)
                 self.asked.level, self.asked.answers = (level if near else None), []
                 model_wrap(x, x.new_full((len(x),), time), **extra_args)
-                if len(self.asked.answers) != 1:
+                if [len(answer) for answer in self.asked.answers] != [len(x)]:
                     raise EditError("The inversion takes one prompt; this conditioning combines several, or regions.")
                 return self.asked.answers[0].to(x)
 

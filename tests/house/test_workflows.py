@@ -24,7 +24,7 @@ def test_only_these_workflows_need_weights_that_are_downloaded():
     left_out = {name for name, prompt in twins.items() if workflow_checks.downloads(prompt)}
     assert left_out == {
         "editmgt_instruction", "editmgt_localise", "editmgt_masked",
-        "icedit_early_filter",
+        "icedit_early_filter", "icedit_instruction", "icedit_masked", "icedit_training_free",
         "swiftedit_graph", "swiftedit_one_step", "swiftedit_scale_sweep",
     }  # fmt: skip
 

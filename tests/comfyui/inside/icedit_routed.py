@@ -31,6 +31,8 @@ from icedit_flux import (
     unpacked,
     weights,
 )
+from my_x_pack.models.icedit import experts
+from my_x_pack.models.icedit import lora as files
 
 import nodes
 
@@ -51,25 +53,29 @@ def expected(name):
     return unpacked(CASES[name] if name in CASES else IO[name])
 
 
-@check
-def recorded():
-    """The fixtures' cases, through the shipped node: the whole network, and what each routed layer saw and gave."""
-    model, seen = lora()[0], {}
-
-    def listen(executor, *args, **kwargs):  # added last, so that its hooks come after ours
+def listened(model, layers, seen):
+    """Fills seen[layer] = (input, output) at each pass; added last, so that its hooks come after ours."""
+    def listen(executor, *args, **kwargs):
         handles = [executor.class_obj.get_submodule(place(name)).register_forward_hook(
-            lambda m, i, o, name=name: seen.update({f"hook.{name}.in": i[0].clone(), f"hook.{name}.out": o.clone()}))
-            for name in {k.removeprefix("hook.").rsplit(".", 1)[0] for k in IO if k.startswith("hook.")}]  # fmt: skip
+            lambda m, i, o, name=name: seen.update({name: (i[0].clone(), o.clone())})) for name in layers]  # fmt: skip
         try:
             return executor(*args, **kwargs)
         finally:
             for handle in handles:
                 handle.remove()
 
-    listened = model.clone()
-    listened.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "listen", listen)
-    out = {"out_moe": away(forward(listened), expected("out_moe"))}
-    out |= {key: away(value, IO[key]) for key, value in seen.items()}
+    model.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "listen", listen)
+
+
+@check
+def recorded():
+    """The fixtures' cases, through the shipped node: the whole network, and what each routed layer saw and gave."""
+    model, seen = lora()[0].clone(), {}
+    listened(model, {k.removeprefix("hook.").rsplit(".", 1)[0] for k in IO if k.startswith("hook.")}, seen)
+    out = {"out_moe": away(forward(model), expected("out_moe"))}
+    for name, pair in seen.items():
+        for end, value in zip(("in", "out"), pair, strict=True):
+            out[f"hook.{name}.{end}"] = away(value, IO[f"hook.{name}.{end}"])
     out["out_base"] = away(forward(MODEL), expected("out_base"))
     out["out_moe_official_scale_0_5"] = away(
         forward(lora(strength=0.5, tied=False)[0]), expected("out_moe_official_scale_0_5")
@@ -193,16 +199,19 @@ def interrupted():
 @check
 def precisions():
     """fp8 and bf16 weights, computing in bf16, and low memory: experts as in fp32, up to rounding."""
-    out = {}
+    out, moe = {}, files.parse(load_file(FOLDER / "loras/moe.safetensors")).experts
     for name, dtype, cast in (("bf16", torch.bfloat16, None), ("fp8", torch.float8_e4m3fn, torch.bfloat16)):
         state = {k: v.to(dtype) for k, v in weights().items()}
-        rounded = make_model(state={k: v.float() for k, v in state.items()})
-        model = make_model(dtype, cast, state)
-        x = unpacked(IO["hidden_states"])
-        exact = forward(lora(model=rounded, tied=False, strength=0.0)[0])
-        made = forward(lora(model=model, tied=False, strength=0.0)[0], x.bfloat16())
-        out[name] = away(made, exact)
-        out[f"{name}_matters"] = away(forward(rounded), exact)
+        model, seen = lora(model=make_model(dtype, cast, state), strength=0.0, tied=False)[0], {}
+        listened(model, moe, seen)
+        forward(model, unpacked(IO["hidden_states"]).bfloat16())
+        for layer, (x, y) in seen.items():
+            weight, bias = (state[f"{place(layer)}.{part}"].bfloat16().float() for part in ("weight", "bias"))
+            plain = torch.nn.functional.linear(x.float(), weight, bias)
+            gates = experts.route(x, moe[layer]).gates.float()
+            exact = plain + experts.mixed(x.float(), moe[layer].to(torch.bfloat16).to(torch.float32), gates)
+            out[name] = max(out.get(name, 0), away(y, exact))
+            out[f"{name}_matters"] = max(out.get(f"{name}_matters", 0), away(plain, exact))
     full = lora()[0]
     whole = forward(full)
     comfy.model_management.unload_all_models()
@@ -230,8 +239,9 @@ def compiled():
 
     out, blocks = {}, [f"diffusion_model.double_blocks.{i}" for i in range(SETTINGS["depth"])]
     blocks += [f"diffusion_model.single_blocks.{i}" for i in range(SETTINGS["depth_single_blocks"])]
-    whole = {"whole": ["diffusion_model"]} if os.environ.get("EDITKIT_LONG") == "1" else {}
-    for name, keys in ({"blocks": blocks[:1] + blocks[-1:]} | whole).items():
+    if os.environ.get("EDITKIT_LONG") != "1":
+        return None
+    for name, keys in (("whole", ["diffusion_model"]), ("blocks", blocks)):
         base = MODEL.clone()
         set_torch_compile_wrapper(base, backend="eager", keys=keys)
         plain = sampled(base, text(), {"samples": LATENT}, SIGMAS)["samples"]  # compiled once without our hooks

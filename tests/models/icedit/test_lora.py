@@ -121,3 +121,52 @@ def test_layers_without_their_lora_are_named(flux, mixture):
     layers = transformer.shapes(flux)
     assert lora.missing(mixture, layers) == [] and lora.foreign(mixture, layers) == []
     assert lora.missing(lora.Lora(mixture.plain), layers) == sorted(mixture.experts)
+
+
+def test_the_layers_of_a_flux_by_numbers_are_those_of_diffusers(flux):
+    config = flux.config
+    hidden = config.num_attention_heads * config.attention_head_dim
+    counted = lora.flux_layers(
+        config.num_layers, config.num_single_layers, hidden, config.in_channels, config.joint_attention_dim
+    )
+    found = transformer.shapes(flux)
+    assert counted == {name: found[name] for name in counted}
+    missing = set(found) - set(counted)
+    assert all(name.startswith(("time_text_embed", "norm_out", "proj_out")) for name in missing)
+
+
+def test_a_plain_lora_written_and_read_is_the_same():
+    alphas = {f"transformer.{QUERY}.alpha": torch.tensor(1.5)}
+    found = lora.parse(plain() | alphas)
+    again = lora.parse(lora.plain_state(found.plain))
+    assert again.plain.keys() == found.plain.keys() and again.plain[QUERY][2] == 0.5
+    assert all(torch.equal(a, b) for a, b in zip(again.plain[QUERY][:2], found.plain[QUERY][:2], strict=True))
+
+
+def test_averaged_leaves_the_plain_part_and_has_the_experts_mean():
+    found = lora.parse(state(rank=2) | plain() | {f"transformer.{FF}.alpha": torch.tensor(4.0)})
+    made = lora.averaged(found)
+    assert made.keys() == {FF, QUERY} and made[QUERY] is found.plain[QUERY]
+    down, up, scale = made[FF]
+    one = found.experts[FF]
+    products = [one.up[:, 2 * i : 2 * i + 2] @ one.down[2 * i : 2 * i + 2] for i in range(4)]
+    assert scale == 1 and torch.allclose(up @ down, 2 * sum(products) / 4, atol=1e-5)
+
+
+def test_what_a_file_holds_is_told():
+    assert lora.described(lora.parse(plain(rank=7))) == "1 plain layers of rank 7, no experts"
+    mixture = "1 layers with 4 experts of rank 3, 2 per token"
+    assert lora.described(lora.parse(state(), 2)) == f"{mixture}, no plain layers"
+    assert lora.described(lora.parse(state() | plain(), 2)) == f"1 plain layers of rank 3, {mixture}"
+
+
+def test_mixtures_move_as_one_network(mixture):
+    from editkit.models.icedit.experts import Mixtures
+
+    moved = Mixtures(mixture.experts).to(torch.bfloat16)
+    assert sum(p.numel() for p in moved.parameters()) == sum(
+        one.down.numel() + one.up.numel() + one.router.numel() for one in mixture.experts.values()
+    )
+    for name, one in moved.experts().items():
+        assert one.down.dtype == torch.bfloat16 and torch.equal(one.up, mixture.experts[name].up.bfloat16())
+        assert (one.scale, one.chosen) == (mixture.experts[name].scale, mixture.experts[name].chosen)
