@@ -49,21 +49,22 @@ Rate the image on a scale from 0 to 10:
 Provide your output as: { "score": <integer>, "reasoning": "..." }, keeping reasoning concise and short. Do not \
 output anything else."""  # Fig. 16
 
-_PAIRED = re.compile(r"(?:image )?\b[12]\b\s*(?:and|or|/|&)\s*(?:image )?\b[12]\b")
+# Patterns are compiled when the first answer is read, not when ComfyUI starts.
+_PAIRED = r"(?:image )?\b[12]\b\s*(?:and|or|/|&)\s*(?:image )?\b[12]\b"
 _GAP = r"(?:(?!not\b|n t\b|never\b|no\b|less\b|worse\b|than\b|neither\b)[a-z]+ ){0,4}?"
 # A number on its own at the beginning, as the prompt asks for; the next rules are for models that talk first.
-_LEADING = re.compile(r"^\W*([12])(?=[.:;,)]?(?:\s|$))(?!\s*(?:is|has|was|of|out)\b)")
-_ANSWERED = re.compile(
+_LEADING = r"^\W*([12])(?=[.:;,)]?(?:\s|$))(?!\s*(?:is|has|was|of|out)\b)"
+_ANSWERED = (
     r"\b(?:answer|choice|winner|verdict|choose|chose|pick|select|prefer)\b\s*(?:is|would be)?\s*[:=-]?\s*(?:image )?"
     r"([12])\b(?!\.\d)"
 )
-_BETTER = re.compile(
+_BETTER = (
     rf"\bimage ([12]) {_GAP}(?:better|best|wins|superior|preferred|preferable)\b"
     rf"|\b(?:better|best|superior|preferred|preferable)(?: {_GAP}|\s*)image ([12])\b"
 )
-_NAMED = re.compile(r"^\W*image ([12])\s*(?:$|[.:;,\n-])")
-_SCORE = re.compile(r"score\W{0,3}[:=][\s*]*(\[[^\]]{0,80}\]|\W?-?\d+(?:\.\d+)?)", re.IGNORECASE)
-_NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
+_NAMED = r"^\W*image ([12])\s*(?:$|[.:;,\n-])"
+_SCORE = r"score\W{0,3}[:=][\s*]*(\[[^\]]{0,80}\]|\W?-?\d+(?:\.\d+)?)"
+_NUMBER = r"-?\d+(?:\.\d+)?"
 
 
 def asked_pair(instruction: str) -> str:
@@ -87,12 +88,12 @@ def choice(answer: str) -> int | None:
     """
     text = _plain(answer)
     enumerated = all(re.search(rf"(?:^|[\n.;!?])\W{{0,9}}(?:image )?{n}[.:)]", text) for n in (1, 2))
-    leading = [] if enumerated else _LEADING.findall(text)
-    found = {*leading, *_ANSWERED.findall(text)}
+    leading = [] if enumerated else re.findall(_LEADING, text)
+    found = {*leading, *re.findall(_ANSWERED, text)}
     if not found:
-        found = {one or other for one, other in _BETTER.findall(text)}
+        found = {one or other for one, other in re.findall(_BETTER, text)}
     if not found and not enumerated:
-        found = set(_NAMED.findall(text))
+        found = set(re.findall(_NAMED, text))
     return int(found.pop()) if len(found) == 1 else None
 
 
@@ -105,13 +106,13 @@ def _plain(answer: str) -> str:
     text = re.sub(r"\b(?:the )?(?:edited |edit )?(?:image|picture|option|candidate)[ \t]*[:=]?[ \t]*([12])\b",
                   r"image \1", text)  # fmt: skip
     text = re.sub(r"[ \t]+", " ", text).strip()
-    return _PAIRED.sub("both", text)
+    return re.sub(_PAIRED, "both", text)
 
 
 def scores(answer: str, count: int) -> tuple[float, ...] | None:
     """The last `"score": …` of an answer with that many numbers, each 0 to 10; None when there is none."""
-    for found in reversed(_SCORE.findall(answer)):
-        numbers = tuple(float(n) for n in _NUMBER.findall(found))
+    for found in reversed(re.findall(_SCORE, answer, re.IGNORECASE)):
+        numbers = tuple(float(n) for n in re.findall(_NUMBER, found))
         if len(numbers) == count and all(0 <= n <= 10 for n in numbers):
             return numbers
     return None

@@ -19,7 +19,7 @@ from ...models.errors import EditError
 from .pictures import as_pillow
 
 OWN = "EDITKIT_"  # variables that a workflow from elsewhere may name
-SECRET_PARAMETERS = re.compile(r"key|token|secret|password|auth|sig", re.IGNORECASE)
+SECRET_PARAMETERS = r"(?i)key|token|secret|password|auth|sig"
 TYPES = {"png": "PNG", "jpeg": "JPEG"}
 
 
@@ -95,7 +95,7 @@ def check_address(url: str) -> None:
         good = False
     if not good:
         raise EditError("The endpoint's URL is no address of http or https; write one such as http://127.0.0.1:8000/v1.")
-    secret = any(SECRET_PARAMETERS.search(name) for name, _ in parse_qsl(parts.query, keep_blank_values=True))
+    secret = any(re.search(SECRET_PARAMETERS, name) for name, _ in parse_qsl(parts.query, keep_blank_values=True))
     if parts.username or parts.password or secret:
         raise EditError(
             "The endpoint's URL holds a key or a password, which would be saved in the workflow; put it into an "
