@@ -10,6 +10,7 @@ from . import (
     editmgt_options,
     export,
     icedit,
+    icedit_filter,
     icedit_lora,
     icedit_training_free,
     kontext,
@@ -24,7 +25,7 @@ from .host import folders
 MODULES = (
     blazeedit, blazeedit_steps, region, export, swiftedit, swiftedit_edit, editmgt, editmgt_guider, editmgt_lora,
     editmgt_maps, editmgt_options, kontext, kontext_turns, kontext_pictures, icedit,
-    icedit_lora, icedit_training_free,
+    icedit_lora, icedit_training_free, icedit_filter,
 )  # fmt: skip
 NODE_CLASS_MAPPINGS = {k: v for module in MODULES for k, v in module.NODE_CLASS_MAPPINGS.items()}
 NODE_DISPLAY_NAME_MAPPINGS = {

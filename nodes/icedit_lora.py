@@ -3,7 +3,7 @@
 from ..models.errors import EditError
 from ..models.icedit import lora as files
 from ..models.icedit import usage
-from .host import icedit_lora, loras
+from .host import folders, icedit_lora, loras
 from .icedit import CATEGORY
 from .unpacking import packed, picture
 
@@ -16,7 +16,7 @@ def known(lora):
     if lora is None:  # a linked name is known only when it runs
         return True
     try:
-        loras.file(lora)
+        folders.lora(lora)
     except EditError as problem:
         return str(problem)
     return True
@@ -40,7 +40,7 @@ class ICEditLoRA:
         return {
             "required": {
                 "model": ("MODEL", {"tooltip": "FLUX.1 Fill: fp8, GGUF, with other LoRAs."}),
-                "lora": ([*loras.names()] or [""], {"tooltip": LORA_TOOLTIP}),
+                "lora": ([*folders.loras()] or [""], {"tooltip": LORA_TOOLTIP}),
                 "strength": ("FLOAT", {"default": 1.0, **strength, "tooltip":
                                        "Of the plain part, and of the experts where they are tied to it."}),
                 "experts": ([*icedit_lora.MODES], {"tooltip": "routed: as trained. mean: their average as plain LoRA, "
@@ -113,7 +113,7 @@ class SaveICEditMeanLoRA:
 
     @classmethod
     def INPUT_TYPES(cls):
-        return {"required": {"lora": ([*loras.names()] or [""], {"tooltip": LORA_TOOLTIP})}}
+        return {"required": {"lora": ([*folders.loras()] or [""], {"tooltip": LORA_TOOLTIP})}}
 
     @classmethod
     def VALIDATE_INPUTS(cls, lora):

@@ -1,10 +1,11 @@
-"""What ICEdit's nodes ask of a ComfyUI MODEL: that it is FLUX.1, and which of its kinds."""
+"""What nodes on FLUX.1 ask of a ComfyUI MODEL: that it is one whose layers can be reached, and which of its kinds."""
 
 from ...models.errors import EditError
 from ...models.icedit.lora import flux_layers
 from .devices import in_comfyui
 
 FILL_MASK = 64  # channels of a pixel's mask at the latent's size: 8 by 8
+MEAN = "write the experts' mean with Save ICEdit Mean LoRA and load it with Nunchaku's own LoRA loader"
 
 
 def need_comfyui(node: str) -> None:
@@ -12,8 +13,11 @@ def need_comfyui(node: str) -> None:
         raise EditError(f"{node} works on ComfyUI's own types; run this workflow in ComfyUI.")
 
 
-def network(model, node: str):
-    """A MODEL's FLUX.1 transformer. EditError for another model, and for a backend whose forward is not ComfyUI's."""
+def network(model, node: str, advice: str = MEAN):
+    """A MODEL's FLUX.1 transformer. EditError for another model, and for a backend whose forward is not ComfyUI's.
+
+    advice: what to do about the latter.
+    """
     need_comfyui(node)
     import comfy.ldm.flux.model
 
@@ -21,11 +25,8 @@ def network(model, node: str):
     net = getattr(net, "_orig_mod", net)
     kind = type(net)
     if "nunchaku" in f"{kind.__module__}.{kind.__name__}".lower():
-        raise EditError(
-            f"This is a Nunchaku MODEL, whose layers {node} cannot reach; write the experts' mean with Save ICEdit "
-            "Mean LoRA and load it with Nunchaku's own LoRA loader."
-        )
-    if not isinstance(net, comfy.ldm.flux.model.Flux) or net.patch_size != 2:
+        raise EditError(f"This is a Nunchaku MODEL, whose layers {node} cannot reach; {advice}.")
+    if not isinstance(net, comfy.ldm.flux.model.Flux) or len(net.params.axes_dim) != 3 or net.patch_size != 2:
         raise EditError(f"{node} needs a FLUX.1 MODEL, and this one is {type(model.model).__name__} ({kind.__name__}).")
     return net
 

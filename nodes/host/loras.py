@@ -1,36 +1,13 @@
-"""ICEdit's LoRA files in ComfyUI's `loras` folders: found, read, and written whole or not at all."""
+"""ICEdit's LoRA files in ComfyUI's `loras` folders: read, and written whole or not at all."""
 
 import os
-import sys
 from pathlib import Path
 
 from ...models.errors import EditError
 from ...models.icedit import lora
+from . import folders
 
-KEY, SUFFIX = "loras", ".safetensors"
-
-
-def names() -> list[str]:
-    """The LoRA files there are, without ComfyUI none."""
-    if "folder_paths" not in sys.modules:
-        return []
-    import folder_paths
-
-    return [name for name in folder_paths.get_filename_list(KEY) if name.lower().endswith(SUFFIX)]
-
-
-def file(name: str) -> Path:
-    """The file of that name. EditError naming where LoRAs are looked for."""
-    if "folder_paths" in sys.modules:
-        import folder_paths
-
-        found = folder_paths.get_full_path(KEY, name) if name else None
-        if found:
-            return Path(found)
-        where = folder_paths.get_folder_paths(KEY)[0]
-    else:
-        where = "ComfyUI's models/loras"
-    raise EditError(f"There is no LoRA {name!r}; put ICEdit's .safetensors file into {where}.")
+SUFFIX = ".safetensors"
 
 
 def read(name: str, chosen: int = 1) -> lora.Lora:
@@ -38,7 +15,7 @@ def read(name: str, chosen: int = 1) -> lora.Lora:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    path = file(name)
+    path = folders.lora(name)
     try:
         state = load_file(path)
     except (SafetensorError, OSError, ValueError):
@@ -53,7 +30,7 @@ def write_mean(name: str) -> Path:
     """Writes a mixture's mean as a plain LoRA beside it, NAME_mean.safetensors. EditError without experts."""
     from safetensors.torch import save_file
 
-    path = file(name)
+    path = folders.lora(name)
     found = read(name)
     if not found.experts:
         raise EditError(f"{path.name} has no experts; it is a plain LoRA already.")

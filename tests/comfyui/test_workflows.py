@@ -86,7 +86,7 @@ def test_the_server_and_the_headless_runner_give_the_same_picture(server, checko
         assert worst <= MOST_DIFFERENCE, f"node {node_id} differs by {worst * 255:.1f}/255"
 
 
-# Our loaders, and what each says is missing and where. ComfyUI's own loaders complain of their list alone.
+# Our loaders, what each says is missing, and where it looks. ComfyUI's own loaders complain of their list alone.
 OURS = {
     "EditKitLoadSwiftEdit": ("ip_adapter.bin", "editkit"), "EditKitLoadEditMGT": ("llm_encoder/", "editkit"),
     "EditKitICEditLoRA": ("ICEdit-MoE-LoRA.safetensors", "loras"),

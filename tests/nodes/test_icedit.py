@@ -94,7 +94,7 @@ def moe(root, tmp_path, monkeypatch):
     source = root / "tests/fixtures/moelora/tiny_lora/pytorch_lora_weights.safetensors"
     path = tmp_path / "moe.safetensors"
     path.write_bytes(source.read_bytes())
-    monkeypatch.setattr(loras, "file", lambda name: tmp_path / name)
+    monkeypatch.setattr(loras.folders, "lora", lambda name: tmp_path / name)
     return path
 
 
