@@ -69,6 +69,7 @@ def _ladd(p: argparse.ArgumentParser) -> None:
     p.add_argument("--adversarial", type=float, default=1.0, metavar="W", help="weight of the critic (1)")
     p.add_argument("--distillation", type=float, default=0.0, metavar="W", help="weight of the teacher's x̂0 (0)")
     p.add_argument("--r1", type=float, default=0.0, metavar="W", help="weight of the critic's gradient penalty (0)")
+    p.add_argument("--critic-rate", type=float, default=10.0, metavar="X", help="its learning rate: X times --lr (10)")
     p.add_argument("--critic-width", type=int, default=256, metavar="N", help="channels of its heads (256)")
     p.add_argument("--critic-every", type=int, default=4, metavar="N", help="a head after every so many blocks (4)")
     p.add_argument("--text-dropout", type=float, default=0.0, metavar="P", help="share of texts dropped (0)")

@@ -35,6 +35,7 @@ class Few:
     distillation: float = 0.0  # weight of |x̂0 - the teacher's|²
     r1: float = 0.0  # weight of the gradient penalty on the heads' features of data
     width: int = 256  # of the heads
+    rate: float = 10.0  # the critic's learning rate, as a multiple of the student's
     every: int = 4  # a head after every so many blocks, the last among them
 
 
@@ -84,11 +85,10 @@ def waves(time: Tensor) -> Tensor:
 class Ladd(KontextStage):
     """The student is what is trained and shipped; teacher and features are the frozen start."""
 
-    roles = {"generator": (1.0, 1), "critic": (4.0, 1)}
-
     def __init__(self, net: nn.Module, teacher: nn.Module, examples: Examples, recipe: Recipe, few: Few, seed: int = 0):
         super().__init__("ladd", net, examples, recipe)
         self.few, self.teacher = few, teacher.requires_grad_(False)
+        self.roles = {"generator": (1.0, 1), "critic": (few.rate, 1)}
         torch.manual_seed(seed)
         self.critic = Critic(net, few)
 

@@ -21,7 +21,7 @@ CARD = "kontext"  # its name in the state's folder: what was trained
 STEPS = {"flow": 50_000, "guidance": 20_000, "ladd": 10_000}  # our choice; the paper says none
 COMMON = {"batch": 4, "accumulate": 4, "lr": 1e-5, "weight_decay": 1e-2, "ema": 0.9999, "warmup": 500, "clip": 1.0}
 TINY = {"batch": 32, "accumulate": 1, "ema": 0.995, "warmup": 50}
-TINY_LR = {"flow": 2.5e-3, "guidance": 1e-3, "ladd": 2e-4}
+TINY_LR = {"flow": 2.5e-3, "guidance": 1e-3, "ladd": 1e-4}
 
 
 def run(arguments: argparse.Namespace) -> dict:
@@ -157,7 +157,7 @@ def few_of(arguments: argparse.Namespace) -> Few:
         raise EditError(f"--student-steps {arguments.student_steps} is none; use 1 or more.")
     return Few(
         arguments.student_steps, arguments.first, arguments.critic_mu, arguments.critic_sigma, arguments.adversarial,
-        arguments.distillation, arguments.r1, arguments.critic_width, arguments.critic_every,
+        arguments.distillation, arguments.r1, arguments.critic_width, arguments.critic_rate, arguments.critic_every,
     )  # fmt: skip
 
 

@@ -23,6 +23,7 @@ SIDE, THING, STEP, PLACES = 6, 4, 2, 2  # pixels a side, of a thing, between pla
 CHANNELS, SCALE = 4, 2.0  # of the latents, and what brings them to about unit variance
 WORDS, JOINT, POOLED = 6, 32, 32  # the text's tokens and widths
 HELD = {"edit": 48, "pair": 16}
+VAGUE = 0.4  # share of the edits of one reference that allow several results
 TWO = 0.15  # share of the batches of edits that have two references
 
 CONFIG = {
@@ -148,8 +149,8 @@ class Case:
 def one_reference(rng: np.random.Generator) -> Case:
     """`move the disc left`, of one picture. What is wrong is what any other instruction would give."""
     scene = replace(_floor(rng), thing=_thing(rng))
-    asked = instructions(scene.thing)
-    words = list(asked)[rng.integers(len(asked))]
+    asked, vague = instructions(scene.thing), rng.random() < VAGUE
+    words = str(rng.choice([words for words, results in asked.items() if (len(results) > 1) == vague]))
     all_things = {thing for things in asked.values() for thing in things}
     made, wrong = ([replace(scene, thing=t) for t in ts] for ts in (asked[words], all_things - set(asked[words])))
     return Case((scene,), words, tuple(made), tuple(wrong))

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from editkit.tests.training.kontext import tiny
 from editkit.training import cli
 from editkit.training.kontext import flux, running, world
 from editkit.training.kontext.stages import Flow, Recipe
@@ -40,7 +41,8 @@ def flow(network):
 def train(monkeypatch):
     """train("flow", …): the command line on the small world with a tiny network, four pictures a step; more flags win.
 
-    own=True: the small world's own network. On one thread: for networks this small, threads mostly wait for each other.
+    own=True: the small world's own network, and all that it holds out. On one thread: for networks this small, threads
+    mostly wait for each other.
     """
 
     def run(stage, *arguments, own=False):
@@ -48,6 +50,7 @@ def train(monkeypatch):
         with monkeypatch.context() as patched:
             if not own:
                 patched.setattr(world, "CONFIG", TINY)
+                patched.setattr(world, "HELD", {"edit": 8, "pair": 4})
             words = [] if stage in ("export", "prepare") else quick
             return cli.main(["kontext", stage, *words, *map(str, arguments)])
 
@@ -76,3 +79,25 @@ def parts():
         return {p.stem: store.read_part(p.stem) for p in (store.root / "weights").iterdir()}
 
     return read
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory):
+    """A FLUX.1 folder with tiny encoders."""
+    return tiny.write_encoders(tmp_path_factory.mktemp("published"))
+
+
+@pytest.fixture(scope="session")
+def tables(tmp_path_factory):
+    """(folder with a table of edits, folder of captioned pictures)."""
+    return tiny.write_tables(tmp_path_factory.mktemp("tables"))
+
+
+@pytest.fixture(scope="session")
+def prepared(published, tables, tmp_path_factory):
+    """What `train kontext prepare` makes of both."""
+    out = tmp_path_factory.mktemp("prepared")
+    flags = ["--area", "64", "--text-tokens", "7", "--dtype", "fp32"]
+    given = ["--edits", str(tables[0]), "--pairs", str(tables[1]), "--out", str(out)]
+    assert cli.main(["kontext", "prepare", "--model", str(published), *given, *flags]) == 0
+    return out
