@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from editkit.models.kontext import layout
+from editkit.models.kontext import names
 from editkit.training import cli
 from editkit.training.kontext import adapters, flux, running, world
 from editkit.training.store import Store
@@ -104,7 +104,7 @@ def results(checkout, root, exported):
 
     with torch.device("meta"):
         released = FluxTransformer2DModel(guidance_embeds=True).state_dict()
-        shapes = {name: list(value.shape) for name, value in layout.to_bfl(released).items()}
+        shapes = {name: list(value.shape) for name, value in names.to_bfl(released).items()}
     (folder / "released.json").write_text(json.dumps(shapes))
     command = [str(checkout.python), str(INSIDE), str(checkout.folder), str(root), str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, env=os.environ | {"PYTHONPATH": ""})

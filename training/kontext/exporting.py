@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ...models.errors import EditError
-from ...models.kontext import layout
+from ...models.kontext import names
 from ..store import Store
 from . import adapters, flux, running
 from .preparing import TYPES
@@ -63,7 +63,7 @@ def _weights(arguments, store: Store, card: dict, stage: str, kind: str) -> dict
 def _write_model(arguments, store: Store, config: dict, stage: str, state: dict[str, Tensor], told: dict) -> Path:
     if arguments.layout == "comfyui":
         path = _out(arguments, store, f"kontext_{stage}.safetensors")
-        _save(path, layout.to_bfl(state), TYPES[arguments.dtype], told)
+        _save(path, names.to_bfl(state), TYPES[arguments.dtype], told)
         return path
     folder = _out(arguments, store, f"kontext_{stage}")
     folder.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ...models.errors import EditError
-from ...models.kontext import ids, layout
+from ...models.kontext import ids, names
 
 HEAD, AXES = 128, [16, 56, 56]  # of the released models; a file of weights does not say
 CONFIG = "config.json"
@@ -25,7 +25,7 @@ def read(path: str) -> tuple[dict, dict[str, Tensor]]:
             raise EditError(f"{given} holds no {CONFIG}; name a diffusers folder, or one file of weights.")
         return _config(folder / CONFIG), _weights(sorted(folder.glob("*.safetensors")), folder)
     state = _weights([given] if given.is_file() else [], given)
-    state = layout.to_diffusers(state) if layout.is_bfl(state) else state
+    state = names.to_diffusers(state) if names.is_bfl(state) else state
     beside = given.parent / CONFIG
     return _config(beside) if beside.is_file() else infer(state, str(given)), state
 

@@ -8,7 +8,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from editkit.models.kontext import layout
+from editkit.models.kontext import names
 from editkit.tests.house import pack
 from editkit.training.kontext import adapters, cli, flux, running
 from editkit.training.store import Store
@@ -67,9 +67,9 @@ def test_the_export_is_the_averages_under_bfls_names(train, parts, tmp_path):
     for dtype in ("fp32", "bf16"):
         assert train("export", "--state", tmp_path, "--out", tmp_path / f"{dtype}.safetensors", "--dtype", dtype) == 0
     kept = parts(tmp_path)["flow_transformer"]
-    assert same(layout.to_diffusers(load_file(tmp_path / "fp32.safetensors")), kept)
+    assert same(names.to_diffusers(load_file(tmp_path / "fp32.safetensors")), kept)
     half = load_file(tmp_path / "bf16.safetensors")
-    assert same(half, {k: v.bfloat16() for k, v in layout.to_bfl(kept).items()})
+    assert same(half, {k: v.bfloat16() for k, v in names.to_bfl(kept).items()})
     with safe_open(tmp_path / "bf16.safetensors", "pt") as file:
         assert file.metadata()["stage"] == "flow" and json.loads(file.metadata()["recipe"])["placement"] == "index"
     live = torch.load(tmp_path / "kontext/flow/state.pt", weights_only=True)["stage"]
@@ -121,7 +121,7 @@ def test_a_lora_loads_in_diffusers_and_is_what_merging_gives(train, network, par
     for name, more in (("lora", []), ("merged", ["--merge"])):
         out = tmp_path / f"{name}.safetensors"
         assert train("export", "--state", tmp_path / "state", "--out", out, "--dtype", "fp32", *more) == 0
-    merged = layout.to_diffusers(load_file(tmp_path / "merged.safetensors"))
+    merged = names.to_diffusers(load_file(tmp_path / "merged.safetensors"))
     assert not same(merged, net.state_dict())
     lora, alphas = FluxPipeline.lora_state_dict(tmp_path / "lora.safetensors", return_alphas=True)
     FluxPipeline.load_lora_into_transformer(lora, alphas, net)
@@ -205,7 +205,7 @@ def test_every_documented_flag_exists():
 
 
 def test_quantised_weights_are_refused(network, prepared, tmp_path, capsys):
-    state = layout.to_bfl(network().state_dict()) | {"scaled_fp8": torch.zeros(1)}
+    state = names.to_bfl(network().state_dict()) | {"scaled_fp8": torch.zeros(1)}
     save_file(state, tmp_path / "q.safetensors")
     network().save_config(tmp_path)
     flags = ["--model", str(tmp_path / "q.safetensors"), "--data", str(prepared), "--state", str(tmp_path)]

@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import save_file
 
 from editkit.models.errors import EditError
-from editkit.models.kontext import layout
+from editkit.models.kontext import names
 from editkit.training.kontext import flux
 
 
@@ -16,12 +16,12 @@ def same(one, two):
 @pytest.mark.parametrize("guided", [True, False])
 def test_names_go_there_and_back(network, guided):
     state = network(guidance_embeds=guided).state_dict()
-    bfl = layout.to_bfl(state)
-    assert layout.is_bfl(bfl) and not layout.is_bfl(state)
+    bfl = names.to_bfl(state)
+    assert names.is_bfl(bfl) and not names.is_bfl(state)
     assert any("guidance" in name for name in bfl) == guided
-    assert same(layout.to_diffusers(bfl), state)
-    prefixed = {f"{layout.PREFIX}{name}": value for name, value in bfl.items()}
-    assert layout.is_bfl(prefixed) and same(layout.to_diffusers(prefixed), state)
+    assert same(names.to_diffusers(bfl), state)
+    prefixed = {f"{names.PREFIX}{name}": value for name, value in bfl.items()}
+    assert names.is_bfl(prefixed) and same(names.to_diffusers(prefixed), state)
 
 
 def test_diffusers_own_reader_finds_the_same():
@@ -37,7 +37,7 @@ def test_diffusers_own_reader_finds_the_same():
     with torch.device("meta"):
         state = FluxTransformer2DModel(**config).state_dict()
     drawn = {k: torch.randn(v.shape) if v.ndim == 1 else v for k, v in state.items()}
-    found = convert(dict(layout.to_bfl(drawn)))
+    found = convert(dict(names.to_bfl(drawn)))
     assert {k: v.shape for k, v in found.items()} == {k: v.shape for k, v in state.items()}
     assert all(torch.equal(found[k], v) for k, v in drawn.items() if v.ndim == 1)
 
@@ -51,7 +51,7 @@ def test_a_model_is_read_as_any_of_its_forms(network, tmp_path, kind):
         path = tmp_path / "transformer" if kind == "folder" else tmp_path
     else:
         path = tmp_path / "one.safetensors"
-        save_file(layout.to_bfl(state) if kind == "bfl" else state, path)
+        save_file(names.to_bfl(state) if kind == "bfl" else state, path)
         net.save_config(tmp_path)
     found_config, found = flux.read(str(path))
     assert same(found, state)
@@ -76,7 +76,7 @@ def test_a_released_file_tells_its_config():
     ],
 )
 def test_weights_that_are_not_whole_are_refused(network, tmp_path, said, changed):
-    state = layout.to_bfl(network().state_dict())
+    state = names.to_bfl(network().state_dict())
     changed(state)
     save_file(state, tmp_path / "one.safetensors")
     with pytest.raises(EditError, match=said):
