@@ -26,11 +26,12 @@ The exit status is 1 when a must falls short. Examples:
 """
 SPEED = """Times the edits of the small model, a 12-megapixel photograph, and the paper-sized model beside
 Stable Diffusion 1.5's own networks (random weights, nothing is downloaded), all interleaved in one run. Then one
-edit by SwiftEdit beside the same steps as its released code takes them, on networks of SD2.1's sizes.
+edit by SwiftEdit beside the same steps as its released code takes them, on networks of SD2.1's sizes, and a step of
+a small FLUX.1 Kontext with its context reused beside the same with every token.
 
   python . bench speed                    the whole table: minutes, and up to 12 GB of memory
   python . bench speed --quick            the same code on tiny sizes, to see that it runs
-  python . bench speed --only edit,large  some parts: edit, large, parts, paper (6 GB), swiftedit (12 GB)
+  python . bench speed --only edit,large  some parts: edit, large, parts, paper (6 GB), swiftedit (12 GB), kontext
 """
 MOBILE = """Exports the model for phones in int8, fp16 and fp32 and measures the bundles beside torch on this CPU: the
 paper's Tables 1 and 2, the error of every file and every edit on three photographs per task, the fraction of the
@@ -103,7 +104,7 @@ def parser() -> argparse.ArgumentParser:
 
     two = tables.add_parser("speed", help="seconds and memory", description=SPEED, formatter_class=raw)
     two.add_argument("--quick", action="store_true", help="tiny sizes: checks the code, not the machine")
-    two.add_argument("--only", default="all", help="some of edit,large,parts,paper,swiftedit (default: all)")
+    two.add_argument("--only", default="all", help="some of edit,large,parts,paper,swiftedit,kontext (default: all)")
     two.add_argument(
         "--repeats", type=_positive, default=3, metavar="N", help="interleaved rounds (default 3)"
     )

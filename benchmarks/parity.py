@@ -23,12 +23,10 @@ from ..models.errors import EditError
 
 PLANNED = {
     "moelora": "layer_*_fp32 layer_*_bf16 flux_moe flux_moe_half flux_normal_lora keys_moe keys_normal",
-    "kontext": "t2i single single_diffsize multi_index multi_offset multi_uxo schedule_bfl schedule_diffusers "
-               "eq12 loop4 loop4_single",
 }  # fmt: skip  # what the recorded numbers will cover, system by system
 # modules of this package that register cases, imported when parity runs
 MODULES: tuple[str, ...] = (
-    "parity_aram", "parity_editmgt", "parity_editmgt_smoothing", "parity_editmgt_text",
+    "parity_aram", "parity_editmgt", "parity_editmgt_smoothing", "parity_editmgt_text", "parity_kontext",
 )  # fmt: skip
 
 

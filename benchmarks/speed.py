@@ -9,9 +9,9 @@ from pathlib import Path
 
 import torch
 
-from . import large_photo, stable_diffusion, swiftedit, timing
+from . import kontext, large_photo, stable_diffusion, swiftedit, timing
 
-PARTS = ("edit", "large", "parts", "paper", "swiftedit")
+PARTS = ("edit", "large", "parts", "paper", "swiftedit", "kontext")
 TASKS = ("remove", "outpaint", "tone", "relight", "sticker")
 SIZE, QUICK = 512, 64
 SD_STEPS = 4
@@ -44,6 +44,8 @@ def run(parts, *, quick=False, repeats=3, threads=None, weights: Path | None = N
         rows += networks(parts, repeats, quick)
     if "swiftedit" in parts:
         rows += swiftedit.rows(row, repeats, quick)
+    if "kontext" in parts:
+        rows += kontext.rows(row, repeats, quick)
     return rows
 
 

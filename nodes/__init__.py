@@ -1,9 +1,9 @@
 """What a user wires on the canvas: one file per system, one small class per node."""
 
-from . import blazeedit, blazeedit_steps, editmgt, export, region, swiftedit, swiftedit_edit
+from . import blazeedit, blazeedit_steps, editmgt, export, kontext, region, swiftedit, swiftedit_edit
 from .host import folders
 
-MODULES = (blazeedit, blazeedit_steps, region, export, swiftedit, swiftedit_edit, editmgt)
+MODULES = (blazeedit, blazeedit_steps, region, export, swiftedit, swiftedit_edit, editmgt, kontext)
 NODE_CLASS_MAPPINGS = {k: v for module in MODULES for k, v in module.NODE_CLASS_MAPPINGS.items()}
 NODE_DISPLAY_NAME_MAPPINGS = {
     k: v for module in MODULES for k, v in module.NODE_DISPLAY_NAME_MAPPINGS.items()
