@@ -80,7 +80,8 @@ def exported(tmp_path_factory):
         train("export", "--state", folder / "state", "--dtype", "fp32", "--layout", "diffusers", "--out", folder / "d")
         shutil.move(folder / "d/diffusion_pytorch_model.safetensors", unets / "diffusers.safetensors")
         models["net"] = flux.build(*flux.read(str(_with_config(unets / "diffusers.safetensors", folder / "d"))))
-        again = ["--steps", 6, "--warmup", 0, "--lr", 0.1, "--lora", 3, "--lora-alpha", 6, "--lora-targets", "attn.to_q,attn.add_k_proj,proj_mlp"]
+        again = ["--steps", 6, "--warmup", 0, "--lr", 0.1, "--lora", 3, "--lora-alpha", 6]
+        again += ["--lora-targets", "attn.to_q,attn.add_k_proj,proj_mlp"]
         patched.setattr(running, "examples_of", lambda arguments: Sixteen())
         train("flow", "--model", unets / "bfl.safetensors", "--state", folder / "lora", *again)
         train("export", "--state", folder / "lora", "--dtype", "fp32", "--out", loras / "lora.safetensors")
