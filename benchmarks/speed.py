@@ -9,9 +9,9 @@ from pathlib import Path
 
 import torch
 
-from . import kontext, large_photo, stable_diffusion, swiftedit, timing
+from . import icedit, kontext, large_photo, stable_diffusion, swiftedit, timing
 
-PARTS = ("edit", "large", "parts", "paper", "swiftedit", "kontext")
+PARTS = ("edit", "large", "parts", "paper", "swiftedit", "kontext", "icedit")
 TASKS = ("remove", "outpaint", "tone", "relight", "sticker")
 SIZE, QUICK = 512, 64
 SD_STEPS = 4
@@ -46,6 +46,8 @@ def run(parts, *, quick=False, repeats=3, threads=None, weights: Path | None = N
         rows += swiftedit.rows(row, repeats, quick)
     if "kontext" in parts:
         rows += kontext.rows(row, repeats, quick)
+    if "icedit" in parts:
+        rows += icedit.rows(row, repeats, quick)
     return rows
 
 

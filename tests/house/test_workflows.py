@@ -19,11 +19,12 @@ def test_no_twin_or_thumbnail_is_left_over():
     assert workflow_checks.stray_twins(FOLDER) == []
 
 
-def test_only_swiftedits_and_editmgts_workflows_need_weights_that_are_downloaded():
+def test_only_these_workflows_need_weights_that_are_downloaded():
     twins = {p.stem: json.loads(p.read_text(encoding="utf-8")) for p in (FOLDER / "api").glob("*.json")}
     left_out = {name for name, prompt in twins.items() if workflow_checks.downloads(prompt)}
     assert left_out == {
         "editmgt_instruction", "editmgt_localise", "editmgt_masked",
+        "icedit_instruction", "icedit_masked", "icedit_training_free",
         "swiftedit_graph", "swiftedit_one_step", "swiftedit_scale_sweep",
     }  # fmt: skip
 

@@ -1,0 +1,70 @@
+"""ICEdit's LoRA files in ComfyUI's `loras` folders: found, read, and written whole or not at all."""
+
+import os
+import sys
+from pathlib import Path
+
+from ...models.errors import EditError
+from ...models.icedit import lora
+
+KEY, SUFFIX = "loras", ".safetensors"
+
+
+def names() -> list[str]:
+    """The LoRA files there are, without ComfyUI none."""
+    if "folder_paths" not in sys.modules:
+        return []
+    import folder_paths
+
+    return [name for name in folder_paths.get_filename_list(KEY) if name.lower().endswith(SUFFIX)]
+
+
+def file(name: str) -> Path:
+    """The file of that name. EditError naming where LoRAs are looked for."""
+    if "folder_paths" in sys.modules:
+        import folder_paths
+
+        found = folder_paths.get_full_path(KEY, name) if name else None
+        if found:
+            return Path(found)
+        where = folder_paths.get_folder_paths(KEY)[0]
+    else:
+        where = "ComfyUI's models/loras"
+    raise EditError(f"There is no LoRA {name!r}; put ICEdit's .safetensors file into {where}.")
+
+
+def read(name: str, chosen: int = 1) -> lora.Lora:
+    """A file taken apart. chosen: experts per token. EditError for a file cut off, and for another kind of LoRA."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = file(name)
+    try:
+        state = load_file(path)
+    except (SafetensorError, OSError, ValueError):
+        raise EditError(f"{path.name} is no whole .safetensors file; download it again.") from None
+    try:
+        return lora.parse(state, chosen)
+    except EditError as problem:
+        raise EditError(f"{path.name} cannot be used as ICEdit's LoRA. {problem}") from None
+
+
+def write_mean(name: str) -> Path:
+    """Writes a mixture's mean as a plain LoRA beside it, NAME_mean.safetensors. EditError without experts."""
+    from safetensors.torch import save_file
+
+    path = file(name)
+    found = read(name)
+    if not found.experts:
+        raise EditError(f"{path.name} has no experts; it is a plain LoRA already.")
+    made = path.with_name(f"{path.stem}_mean{SUFFIX}")
+    part = made.with_name(f".{made.name}.part")
+    state = {k: v.contiguous() for k, v in lora.plain_state(lora.averaged(found)).items()}
+    try:
+        save_file(state, part, {"format": "pt", "made_of": path.name})
+        os.replace(part, made)
+    except OSError as problem:
+        raise EditError(f"{made} could not be written: {problem.strerror or problem}.") from None
+    finally:
+        part.unlink(missing_ok=True)
+    return made
