@@ -1,0 +1,67 @@
+"""LoRA and mixture learn the small world's edits from every seed, by the released recipe, on a base that knows none.
+
+With EDITKIT_LOGS=FOLDER the logs are kept there; training/icedit/logs holds those of the full runs.
+"""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from editkit.models.icedit import lora as files
+from editkit.models.icedit import transformer
+from editkit.training.icedit import measuring, running, world
+from editkit.training.kontext import flux
+from editkit.training.store import Store
+
+BAR = 0.7  # of the held-out loss before training
+STEPS = 28
+
+
+def first_and_last(rows, name):
+    values = [row[f"validation_{name}"] for row in rows if f"validation_{name}" in row]
+    return values[0], values[-1]
+
+
+def keep(state, name, measured):
+    if folder := os.environ.get("EDITKIT_LOGS"):
+        for path in state.rglob("log.jsonl"):
+            shutil.copy(path, Path(folder) / f"{name}_{path.parent.name}.jsonl")
+        (Path(folder) / f"{name}_sampling.json").write_text(json.dumps(measured, indent=1) + "\n")
+
+
+def sampled(state, loras, seeds):
+    """What `measuring.compared` says of all held-out edits from so many noises: of the base, and with each file."""
+    store, edits, out = Store(state, "icedit"), world.World().held(), {}
+    net = flux.build(running.card_of(store)["stages"]["base"], store.read_part("base")).eval().requires_grad_(False)
+    for name, lora in ({"base": files.Lora()} | loras).items():
+        with transformer.attached(net, lora):
+            made = [measuring.edit(net, edits, world.SCALE, STEPS, 1.0, seed=seed) for seed in range(seeds)]
+        out[name] = measuring.compared([x for one in made for x in one], edits * seeds)
+    return out
+
+
+@pytest.mark.long
+def test_both_learn_from_every_seed(train, log, tmp_path, at_length):
+    """What is held out, and was never trained on, is the measure. A run that is interrupted goes on."""
+    pytest.importorskip("prodigyopt", reason="Prodigy is prodigyopt's; see requirements-train.txt")
+    for seed in range(at_length(1, 3)):
+        state, loras = tmp_path / f"state{seed}", {}
+        common = ["--state", state, "--seed", seed, "--batch", at_length(16, 32)]
+        assert train("base", *common, "--steps", at_length(60, 600), own=True) == 0
+        for stage in ("lora", "mixture"):
+            for steps in at_length([25, 50], [500, 1000]):
+                assert train(stage, *common, "--steps", steps, "--rank", 8, own=True) == 0
+            start, end = first_and_last(log(state, stage), "loss")
+            assert end <= BAR * start, (seed, stage, start, end)
+            out = tmp_path / f"{stage}{seed}.safetensors"
+            assert train("export", "--state", state, "--trained", stage, "--out", out) == 0
+            loras[stage] = files.parse(load_file(out))
+        measured = sampled(state, loras, at_length(1, 3))
+        keep(state, f"tiny_seed{seed}", measured)
+        for stage in loras:
+            near, untrained = measured[stage]["error"], measured["base"]["error"]
+            assert near < at_length(1.0, 0.8) * untrained, (seed, stage, measured)
