@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ...models.errors import EditError
+from .. import sharding
 from ..kontext import timesteps
 from ..kontext.examples import batches
 from ..loop import Stage
@@ -53,6 +54,10 @@ class Diptychs(Stage):
     def optimizer(self, parameters, lr, weight_decay):
         if self.recipe.optimizer == ADAMW:
             return torch.optim.AdamW(parameters, lr=lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=weight_decay)
+        from accelerate import Accelerator
+
+        if sharding.is_sharded(Accelerator()):  # it shares the run's state
+            raise EditError("Prodigy cannot go on with weights that FSDP2 has spread; say --optimizer adamw.")
         return prodigy()(parameters, lr=lr, weight_decay=weight_decay, use_bias_correction=True, safeguard_warmup=True)
 
     def enable_checkpointing(self) -> None:
