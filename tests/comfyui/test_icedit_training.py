@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -78,14 +79,15 @@ def exported(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(world, "CONFIG", CONFIG)
         patched.setattr(world, "World", Sixteen)
+        train("base", folder / "state_base", "--steps", 3, "--lr", 0.01)
         for name, more in STAGES.items():
             state, stage = folder / f"state_{name}", "lora" if name == "lora" else "mixture"
-            train("base", state, "--steps", 3, "--lr", 0.01)
+            shutil.copytree(folder / "state_base", state)
             train(stage, state, "--steps", 4, *more)
             out = folder / "models/loras" / f"{name}.safetensors"
             assert cli.main(["icedit", "export", "--state", str(state), "--dtype", "fp32", "--out", str(out)]) == 0
             wanted[name] = expected(trained(Store(state, "icedit"), stage), cases())
-    base = Store(folder / "state_lora", "icedit").read_part("base")
+    base = Store(folder / "state_base", "icedit").read_part("base")
     (folder / "models/diffusion_models").mkdir()
     save_file(names.to_bfl(base), folder / "models/diffusion_models/fill.safetensors")
     wanted["bare"] = expected(flux.build(CONFIG, base).eval(), cases())
