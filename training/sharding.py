@@ -33,10 +33,14 @@ def optimizer_state(state: dict, optimizer: torch.optim.Optimizer) -> dict:
     """An optimiser's whole state, its averages spread as the parameters that they belong to."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     spread = {
-        index: {k: like(v, parameters[index]) if v.shape == parameters[index].shape else v for k, v in one.items()}
+        index: {k: like(v, parameters[index]) if _fits(v, parameters[index]) else v for k, v in one.items()}
         for index, one in state["state"].items()
     }
     return state | {"state": spread}
+
+
+def _fits(value: Any, parameter: Tensor) -> bool:
+    return isinstance(value, Tensor) and value.shape == parameter.shape
 
 
 def _is_spread(value: Any) -> bool:

@@ -90,3 +90,11 @@ class Store:
 
     def _part(self, part: str) -> Path:
         return self.root / "weights" / f"{part}.safetensors"
+
+
+def write_weights(path: Path, state: dict[str, torch.Tensor], dtype: torch.dtype, told: dict[str, str]) -> None:
+    """One file of weights for others to load, whole or not at all. told: its metadata."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    save_file({name: value.to(dtype).contiguous() for name, value in state.items()}, part, metadata=told)
+    os.replace(part, path)

@@ -18,9 +18,11 @@ KINDS = (".csv", ".jsonl", ".parquet")
 COLUMNS = {
     "image": ("image", "file", "file_name", "jpg"),
     "caption": ("caption", "text", "prompt"),
-    "source": ("source", "source_image", "input", "input_image", "original_image", "input_img"),
-    "target": ("target", "target_image", "output", "edited_image", "output_image", "output_img"),
-    "instruction": ("instruction", "edit", "edit_prompt", "edit_instruction", "prompt"),
+    "source": ("source", "source_image", "input", "input_image", "original_image", "input_img",
+               "source_img", "src_img"),
+    "target": ("target", "target_image", "output", "edited_image", "output_image", "output_img",
+               "target_img", "edited_img", "edited"),
+    "instruction": ("instruction", "edit", "edit_prompt", "edit_instruction", "edited_prompt_list", "prompt"),
     "mask": ("mask", "mask_image", "mask_img"),
 }
 # Where an edit has several references: source, source_2, source_3, source_4.

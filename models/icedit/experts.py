@@ -12,7 +12,8 @@ class Experts:
     """The E experts of one linear layer and their router. Nothing here is ever written to.
 
     down: A_1 … A_E one below the other [E·r, in]; up: B_1 … B_E side by side [out, E·r]; router: [E, in].
-    scale: alpha / r. chosen: how many experts a token gets, the paper's k.
+    scale: alpha / r. chosen: how many experts a token gets, the paper's k. softmax_first: the gates are the chosen
+    experts' shares of the softmax over all E, which is what our training offers beside the released layer.
     """
 
     down: Tensor
@@ -20,6 +21,7 @@ class Experts:
     router: Tensor
     scale: float = 1.0
     chosen: int = 1
+    softmax_first: bool = False
 
     @property
     def count(self) -> int:
@@ -57,8 +59,11 @@ def route(x: Tensor, experts: Experts) -> Routing:
     """
     logits = F.linear(x, experts.router.to(x))
     values, indices = logits.topk(experts.chosen, dim=-1)
-    gates = values.softmax(-1, dtype=torch.float32).to(x.dtype)
-    return Routing(logits, indices, torch.zeros_like(logits).scatter_(-1, indices, gates))
+    if experts.softmax_first:
+        gates = logits.softmax(-1, dtype=torch.float32).gather(-1, indices).to(x.dtype)
+    else:
+        gates = values.softmax(-1, dtype=torch.float32).to(x.dtype)
+    return Routing(logits, indices, torch.zeros_like(logits).scatter(-1, indices, gates))
 
 
 def delta(x: Tensor, experts: Experts, strength: float = 1.0) -> Tensor:
@@ -87,7 +92,7 @@ class Mixtures(nn.Module):
 
     def __init__(self, experts: dict[str, Experts]):
         super().__init__()
-        self.settings = {name: (one.scale, one.chosen) for name, one in experts.items()}
+        self.settings = {name: (one.scale, one.chosen, one.softmax_first) for name, one in experts.items()}
         self.layers = nn.ModuleList(_Tensors(one) for one in experts.values())
 
     def experts(self) -> dict[str, Experts]:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -20,6 +20,8 @@ TARGETS = re.compile(
     r"|transformer_blocks\.\d+\.(norm1\.linear|attn\.to_[qkv]|attn\.to_out\.0|ff\.net\.2)"
     r"|single_transformer_blocks\.\d+\.(norm\.linear|proj_mlp|proj_out|attn\.to_[qkv])"
 )
+# in a file's metadata, where its gates are of the softmax over all experts; the released files have none
+ROUTING, SOFTMAX_FIRST = "routing", "softmax-first"
 MIXED = re.compile(r"transformer_blocks\.\d+\.ff\.net\.2|single_transformer_blocks\.\d+\.proj_out")
 
 
@@ -45,10 +47,11 @@ class Lora:
         return shapes | {name: one.shape for name, one in self.experts.items()}
 
 
-def parse(state: dict[str, Tensor], chosen: int = 1) -> Lora:
+def parse(state: dict[str, Tensor], chosen: int = 1, routing: str | None = None) -> Lora:
     """Takes a LoRA's state dict apart; ranks and the number of experts are read back from the shapes.
 
-    chosen: k, experts per token; the official file does not say and means 1. EditError for a tensor that is none of
+    chosen: k, experts per token; the official file does not say and means 1. routing: the file's metadata under
+    ROUTING. EditError for a tensor that is none of
     a LoRA's, for half a LoRA and for experts that do not belong together.
     """
     found: dict[str, dict] = {}
@@ -59,7 +62,8 @@ def parse(state: dict[str, Tensor], chosen: int = 1) -> Lora:
         raise EditError("It holds no LoRA; names should end in .lora_A.weight and .lora_B.weight.")
     mixed = {name for name, parts in found.items() if any(isinstance(p, tuple) for p in parts) or "route" in parts}
     plain = {name: _plain(name, parts) for name, parts in found.items() if name not in mixed}
-    return Lora(plain, {name: _experts(name, found[name], chosen) for name in mixed})
+    experts = {name: _experts(name, found[name], chosen) for name in mixed}
+    return Lora(plain, {k: replace(one, softmax_first=routing == SOFTMAX_FIRST) for k, one in experts.items()})
 
 
 def _part(name: str) -> tuple[str, object]:

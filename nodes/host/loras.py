@@ -12,16 +12,18 @@ SUFFIX = ".safetensors"
 
 def read(name: str, chosen: int = 1) -> lora.Lora:
     """A file taken apart. chosen: experts per token. EditError for a file cut off, and for another kind of LoRA."""
-    from safetensors import SafetensorError
+    from safetensors import SafetensorError, safe_open
     from safetensors.torch import load_file
 
     path = folders.lora(name)
     try:
         state = load_file(path)
+        with safe_open(path, "pt") as opened:
+            routing = (opened.metadata() or {}).get(lora.ROUTING)
     except (SafetensorError, OSError, ValueError):
         raise EditError(f"{path.name} is no whole .safetensors file; download it again.") from None
     try:
-        return lora.parse(state, chosen)
+        return lora.parse(state, chosen, routing)
     except EditError as problem:
         raise EditError(f"{path.name} cannot be used as ICEdit's LoRA. {problem}") from None
 

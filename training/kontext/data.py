@@ -1,15 +1,12 @@
 """Examples of a prepared folder. A batch holds latents of the same shapes; some examples are held out."""
 
-import json
 from pathlib import Path
 
 import numpy as np
-from torch import Tensor
 
-from ...models.errors import EditError
+from .. import prepared
 from ..tables import split
 from .examples import KINDS, Example
-from .preparing import EMPTY, INDEX
 
 
 class Prepared:
@@ -18,16 +15,14 @@ class Prepared:
     def __init__(self, folder: str):
         """EditError for a folder that holds no prepared examples, or fewer than two of a kind."""
         self.root = Path(folder).expanduser()
-        if not (self.root / INDEX).is_file():
-            raise EditError(f"{self.root} holds no {INDEX}; make it with `train kontext prepare`.")
-        rows = [json.loads(line) for line in (self.root / INDEX).read_text(encoding="utf-8").splitlines()]
+        rows = prepared.rows(self.root, "train kontext prepare")
         self.kinds = tuple(kind for kind in KINDS if any(row["kind"] == kind for row in rows))
         self._groups: dict[str, list[list[dict]]] = {}
         self._held: list[dict] = []
         for kind in self.kinds:
             trained, held = split([row for row in rows if row["kind"] == kind])
-            self._groups[kind], self._held = _grouped(trained), self._held + held
-        empty = _read(self.root / EMPTY)
+            self._groups[kind], self._held = prepared.grouped(trained), self._held + held
+        empty = prepared.read(self.root / prepared.EMPTY)
         self.empty = (empty["states"], empty["pooled"])
 
     def draw(self, rng: np.random.Generator, kind: str, count: int) -> list[Example]:
@@ -46,22 +41,6 @@ class Prepared:
         return row["shapes"]["target"][0], self.empty[0].shape[-1], self.empty[1].shape[-1]
 
     def _example(self, row: dict) -> Example:
-        found = _read(self.root / row["file"])
+        found = prepared.read(self.root / row["file"])
         references = tuple(found[name] for name in sorted(n for n in found if n.startswith("reference_")))
         return Example(found["target"], found["states"], found["pooled"], references, row["text"])
-
-
-def _grouped(rows: list[dict]) -> list[list[dict]]:
-    groups: dict[str, list[dict]] = {}
-    for row in rows:
-        groups.setdefault(json.dumps(row["shapes"]), []).append(row)
-    return list(groups.values())
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except Exception as error:  # safetensors raises its own kind, which has no common base
-        raise EditError(f"{path} is not readable as safetensors ({error}); prepare it again.") from None

@@ -2,17 +2,15 @@
 
 import argparse
 import json
-import os
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from ...models.errors import EditError
 from ...models.kontext import names
-from ..store import Store
+from ..prepared import TYPES
+from ..store import Store, write_weights
 from . import adapters, flux, running
-from .preparing import TYPES
 from .stages import STAGES
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"  # as diffusers calls it
@@ -27,7 +25,7 @@ def export(arguments: argparse.Namespace, store: Store) -> dict:
     if kind == "lora" and not arguments.merge:
         state = adapters.to_file(store.read_part(f"{stage}_lora"), _choice(card, stage))
         path = _out(arguments, store, f"kontext_{stage}_lora.safetensors")
-        _save(path, state, dtype, told)
+        write_weights(path, state, dtype, told)
     else:
         state = _weights(arguments, store, card, stage, kind)
         path = _write_model(arguments, store, card["stages"][stage], stage, state, told)
@@ -63,25 +61,15 @@ def _weights(arguments, store: Store, card: dict, stage: str, kind: str) -> dict
 def _write_model(arguments, store: Store, config: dict, stage: str, state: dict[str, Tensor], told: dict) -> Path:
     if arguments.layout == "comfyui":
         path = _out(arguments, store, f"kontext_{stage}.safetensors")
-        _save(path, names.to_bfl(state), TYPES[arguments.dtype], told)
+        write_weights(path, names.to_bfl(state), TYPES[arguments.dtype], told)
         return path
     folder = _out(arguments, store, f"kontext_{stage}")
     folder.mkdir(parents=True, exist_ok=True)
     written = json.dumps({"_class_name": "FluxTransformer2DModel"} | config, indent=2, sort_keys=True)
     (folder / flux.CONFIG).write_text(written + "\n", encoding="utf-8")
-    _save(folder / WEIGHTS, state, TYPES[arguments.dtype], {"format": "pt"})
+    write_weights(folder / WEIGHTS, state, TYPES[arguments.dtype], {"format": "pt"})
     return folder
 
 
 def _out(arguments, store: Store, usual: str) -> Path:
     return Path(arguments.out).expanduser() if arguments.out else store.root / "export" / usual
-
-
-def _save(path: Path, state: dict[str, Tensor], dtype: torch.dtype, told: dict[str, str]) -> None:
-    """One file of weights, whole or not at all."""
-    from safetensors.torch import save_file
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    save_file({name: value.to(dtype).contiguous() for name, value in state.items()}, part, metadata=told)
-    os.replace(part, path)

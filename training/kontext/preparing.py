@@ -1,14 +1,10 @@
 """`train kontext prepare`: tables of pictures and texts become a folder of latents and encoded texts, once.
 
-OUT/index.jsonl           a line for each example: file, kind, text, the sizes of its latents
-OUT/<number>.safetensors  target, states, pooled, reference_1 …
-OUT/empty.safetensors     states and pooled of the empty prompt
+The index says each example's kind and text; its file holds target, states, pooled, reference_1 …
 """
 
 import argparse
-import json
 import math
-import os
 from pathlib import Path
 
 import torch
@@ -16,12 +12,11 @@ from torch import Tensor
 
 from ...models.errors import EditError
 from ...models.kontext import ids
-from .. import tables
+from .. import prepared, tables
+from ..prepared import EMPTY, TYPES
 from .encoders import Encoders, find
 
-INDEX, EMPTY, CARD = "index.jsonl", "empty.safetensors", "prepared.json"
 EDIT, PAIR = ("source", "target", "instruction"), ("image", "caption")
-TYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 RATIOS = 8  # shapes on each side of the square, of the same area, up to RATIO
 RATIO = 2.25  # of the longest side to the shortest; the released model's is 2.33
 
@@ -34,8 +29,8 @@ def run(arguments: argparse.Namespace) -> dict:
     encoders = Encoders(folders, device, TYPES[arguments.dtype], arguments.text_tokens)
     out = Path(arguments.out).expanduser()
     out.mkdir(parents=True, exist_ok=True)
-    _check_card(out, _plain(arguments, folders))
-    _write(out / EMPTY, lambda: dict(zip(("states", "pooled"), encoders.text(""))))
+    prepared.check_card(out, _plain(arguments, folders))
+    prepared.keep(out / EMPTY, lambda: dict(zip(("states", "pooled"), encoders.text(""))))
     return {"written": str(out), "examples": write(out, rows, encoders, arguments.area)}
 
 
@@ -54,17 +49,10 @@ def rows_of(arguments: argparse.Namespace) -> list[tuple[str, dict]]:
 
 def write(out: Path, rows: list[tuple[str, dict]], encoders: Encoders, area: int) -> int:
     """Every row's file, and then the index. Returns how many."""
-    from tqdm import tqdm
-
-    lines = []
-    for number, (kind, row) in enumerate(tqdm(rows, desc="prepare", unit="example")):
-        path = out / f"{number:07d}.safetensors"
-        _write(path, lambda k=kind, r=row: example(k, r, encoders, area))
-        lines.append({"file": path.name, "kind": kind, "text": _text(kind, row), "shapes": _shapes(path)})
-    part = out / f"{INDEX}.part"
-    part.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    os.replace(part, out / INDEX)
-    return len(lines)
+    return prepared.write(out, [
+        ({"kind": kind, "text": _text(kind, row)}, lambda k=kind, r=row: example(k, r, encoders, area))
+        for kind, row in rows
+    ])  # fmt: skip
 
 
 def _text(kind: str, row: dict) -> str:
@@ -100,33 +88,6 @@ def sizes(area: int, step: int) -> list[tuple[int, int]]:
     return sorted({(rounded(area * r**0.5), rounded(area / r**0.5)) for r in ratios}, key=lambda s: s[0] / s[1])
 
 
-def _write(path: Path, make) -> None:
-    """A file of tensors, whole or not at all, unless it is there."""
-    from safetensors.torch import save_file
-
-    if path.is_file():
-        return
-    part = path.with_suffix(".part")
-    save_file({name: value.contiguous() for name, value in make().items()}, part)
-    os.replace(part, path)
-
-
-def _shapes(path: Path) -> dict[str, list[int]]:
-    from safetensors import safe_open
-
-    with safe_open(path, "pt") as file:
-        names = [n for n in file.keys() if n not in ("states", "pooled")]  # noqa: SIM118 - no mapping
-        return {name: list(file.get_slice(name).get_shape()) for name in sorted(names)}
-
-
 def _plain(arguments: argparse.Namespace, folders: dict[str, Path]) -> dict:
     named = {name: getattr(arguments, name) for name in ("edits", "pairs", "area", "text_tokens", "dtype")}
     return named | {"folders": {name: str(path) for name, path in folders.items()}}
-
-
-def _check_card(out: Path, card: dict) -> None:
-    """EditError when the folder holds what was prepared otherwise."""
-    path = out / CARD
-    if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != card:
-        raise EditError(f"{out} was prepared from other tables or with other flags; name another --out.")
-    path.write_text(json.dumps(card, indent=2, sort_keys=True) + "\n", encoding="utf-8")

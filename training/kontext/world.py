@@ -114,12 +114,12 @@ def instructions(thing: Thing) -> dict[str, list[Thing | None]]:
     return out
 
 
-def _thing(rng: np.random.Generator) -> Thing:
+def any_thing(rng: np.random.Generator) -> Thing:
     colour, shape = list(COLOURS)[rng.integers(len(COLOURS))], SHAPES[rng.integers(len(SHAPES))]
     return Thing(colour, shape, (int(rng.integers(PLACES)), int(rng.integers(PLACES))))
 
 
-def _floor(rng: np.random.Generator) -> Scene:
+def any_floor(rng: np.random.Generator) -> Scene:
     return Scene(float(rng.uniform(0.2, 0.8)), float(rng.uniform(-0.4, 0.4)))
 
 
@@ -148,7 +148,7 @@ class Case:
 
 def one_reference(rng: np.random.Generator) -> Case:
     """`move the disc left`, of one picture. What is wrong is what any other instruction would give."""
-    scene = replace(_floor(rng), thing=_thing(rng))
+    scene = replace(any_floor(rng), thing=any_thing(rng))
     asked, vague = instructions(scene.thing), rng.random() < VAGUE
     words = str(rng.choice([words for words, results in asked.items() if (len(results) > 1) == vague]))
     all_things = {thing for things in asked.values() for thing in things}
@@ -158,15 +158,15 @@ def one_reference(rng: np.random.Generator) -> Case:
 
 def two_references(rng: np.random.Generator) -> Case:
     """The thing of the second picture on the floor of the first, which has another thing; what is wrong is its."""
-    first, second = (replace(_floor(rng), thing=_thing(rng)) for _ in range(2))
+    first, second = (replace(any_floor(rng), thing=any_thing(rng)) for _ in range(2))
     while first.thing == second.thing:
-        second = replace(second, thing=_thing(rng))
+        second = replace(second, thing=any_thing(rng))
     return Case((first, second), "use the thing of image two", (replace(first, thing=second.thing),))
 
 
 def described(rng: np.random.Generator) -> Case:
     """`a red disc middle left` on any floor."""
-    scene = replace(_floor(rng), thing=_thing(rng))
+    scene = replace(any_floor(rng), thing=any_thing(rng))
     return Case((), f"a {scene.thing}", (scene,))
 
 

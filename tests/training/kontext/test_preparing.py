@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from editkit.models.errors import EditError
 from editkit.tests.training.kontext import tiny
 from editkit.training.kontext import cli, data, encoders, flux, preparing
+from editkit.training.prepared import EMPTY, INDEX
 
 
 def run(published, out, *flags):
@@ -22,7 +23,7 @@ def run(published, out, *flags):
 def test_a_prepared_folder_holds_what_the_encoders_make(published, tables, prepared):
     """Exactly: shifted and scaled latents of the fitted pictures, T5's states with pads, CLIP's pooled vector."""
     edits, _ = tables
-    rows = [json.loads(line) for line in (prepared / preparing.INDEX).read_text().splitlines()]
+    rows = [json.loads(line) for line in (prepared / INDEX).read_text().splitlines()]
     assert [row["kind"] for row in rows] == ["edit"] * 10 + ["pair"] * 6
     made = encoders.Encoders(encoders.find(str(published), {"vae": None, "text": None}), "cpu", torch.float32, 7)
     found = load_file(prepared / rows[0]["file"])
@@ -35,12 +36,12 @@ def test_a_prepared_folder_holds_what_the_encoders_make(published, tables, prepa
     assert torch.allclose(found["target"], (mode - config.shift_factor) * config.scaling_factor)
     assert config.shift_factor != 0 and found["states"].shape == (7, tiny.JOINT)
     assert found["pooled"].shape == (tiny.POOLED,)
-    assert torch.equal(load_file(prepared / preparing.EMPTY)["states"], made.text("")[0])
+    assert torch.equal(load_file(prepared / EMPTY)["states"], made.text("")[0])
     assert rows[0]["shapes"] == {k: list(v.shape) for k, v in found.items() if k not in ("states", "pooled")}
 
 
 def test_several_references_keep_their_shapes(prepared):
-    rows = [json.loads(line) for line in (prepared / preparing.INDEX).read_text().splitlines()]
+    rows = [json.loads(line) for line in (prepared / INDEX).read_text().splitlines()]
     two = [row for row in rows if "reference_2" in row["shapes"]]
     assert len(two) == 2 and all(row["shapes"]["reference_2"] != row["shapes"]["target"] for row in two)
     examples = data.Prepared(str(prepared))
@@ -75,7 +76,7 @@ def test_a_stopped_preparation_goes_on(published, tables, tmp_path, monkeypatch)
     monkeypatch.setattr(encoders.Encoders, "text", stopping)
     with pytest.raises(KeyboardInterrupt):
         run(published, tmp_path, "--edits", edits)
-    assert not (tmp_path / preparing.INDEX).exists() and not list(tmp_path.glob("*.part"))
+    assert not (tmp_path / INDEX).exists() and not list(tmp_path.glob("*.part"))
     assert run(published, tmp_path, "--edits", edits) == 0
     assert len(calls) == 5 + 10 - 3  # the empty prompt and three examples are not made again
 

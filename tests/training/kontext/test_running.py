@@ -195,7 +195,7 @@ def test_the_defaults_are_those_of_the_page():
 def test_every_documented_flag_exists():
     """The README's flags are those of the command line, or of accelerate."""
     page = (pack.ROOT / "training/README.md").read_text(encoding="utf-8")
-    section = page[page.index("# Training FLUX.1 Kontext") :]
+    section = page[page.index("# Training FLUX.1 Kontext") :].partition("\n# ")[0]
     known = {"--config_file", "--num_processes"}
     for word in cli.WORDS:
         chosen = cli.parser()._subparsers._group_actions[0].choices[word]
