@@ -12,7 +12,9 @@ from safetensors.torch import load_file, save_file
 
 from editkit.models.kontext import names
 from editkit.training import cli
-from editkit.training.kontext import adapters, flux, running, world
+from editkit.training.kontext import adapters, flux, measuring, running, world
+from editkit.training.kontext.examples import Example
+from editkit.training.kontext.stages import Flow, Recipe
 from editkit.training.store import Store
 
 INSIDE = Path(__file__).resolve().parent / "inside" / "kontext_training.py"
@@ -78,7 +80,8 @@ def exported(tmp_path_factory):
         train("export", "--state", folder / "state", "--dtype", "fp32", "--layout", "diffusers", "--out", folder / "d")
         shutil.move(folder / "d/diffusion_pytorch_model.safetensors", unets / "diffusers.safetensors")
         models["net"] = flux.build(*flux.read(str(_with_config(unets / "diffusers.safetensors", folder / "d"))))
-        again = ["--steps", 4, "--lora", 3, "--lora-alpha", 6, "--lora-targets", "attn.to_q,attn.add_k_proj,proj_mlp"]
+        again = ["--steps", 6, "--warmup", 0, "--lr", 0.1, "--lora", 3, "--lora-alpha", 6]
+        again += ["--lora-targets", "attn.to_q,attn.add_k_proj,proj_mlp"]
         patched.setattr(running, "examples_of", lambda arguments: Sixteen())
         train("flow", "--model", unets / "bfl.safetensors", "--state", folder / "lora", *again)
         train("export", "--state", folder / "lora", "--dtype", "fp32", "--out", loras / "lora.safetensors")
@@ -143,3 +146,17 @@ def test_cores_lora_loader_takes_the_lora_whole(results, exported):
     wanted = expected(models["lora"], cases())
     assert away(load_file(folder / "made_lora.safetensors"), wanted) < 1e-5
     assert away(wanted, expected(models["net"], cases())) > 1e-3  # the LoRA does something
+
+
+@torch.no_grad()
+def test_the_packs_nodes_sample_the_export_as_the_training_does(results, exported, monkeypatch):
+    """Kontext Reference, Apply and Schedule on what core loaded, against the training's own sampling with diffusers."""
+    (folder, models), given = exported, cases()
+    assert of(results, "sampled") == {"steps": 4}
+    references = tuple(given[f"reference_{i}"][0] for i in (1, 2))
+    example = Example(torch.zeros(16, 12, 16), given["states"][0], given["pooled"][0], references)
+    stage = Flow("flow", models["net"], Sixteen(), Recipe())
+    monkeypatch.setattr(measuring.torch, "randn", lambda *shape, **how: given["noisy"][:1])
+    made = torch.stack(measuring.edit(stage, models["net"], [example], 4, 2.5))
+    assert away(load_file(folder / "made_sampled.safetensors"), {"made": made}) < 1e-4
+    assert away({"made": made}, {"made": given["noisy"][:1]}) > 0.1

@@ -8,13 +8,14 @@ from pathlib import Path
 from start import start
 
 COMFYUI, PACK, FOLDER = (Path(a) for a in sys.argv[1:4])
-start(COMFYUI, PACK, FOLDER)
+NODES = start(COMFYUI, PACK, FOLDER).NODE_CLASS_MAPPINGS
 
 import comfy.ldm.flux.model  # noqa: E402 - ComfyUI's modules exist from here on
 import comfy.lora  # noqa: E402
 import comfy.lora_convert  # noqa: E402
 import comfy.model_detection  # noqa: E402
 import comfy.ops  # noqa: E402
+import comfy.samplers  # noqa: E402
 import torch  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 
@@ -78,9 +79,35 @@ def lora():
     return {"layers": len(state) // 2, "patches": len(patches)}
 
 
+def sampled():
+    """The export through the pack's own nodes and core's sampling: two references by Eq. 2, four steps of Eq. 12."""
+    model = nodes.UNETLoader().load_unet("bfl.safetensors", "default")[0]
+    node = lambda name, **inputs: NODES[f"EditKitKontext{name}"]().run(**inputs)[0]  # noqa: E731
+    told = {"pooled_output": CASES["pooled"][:1], "guidance": 2.5}
+    conditioning = [[CASES["states"][:1], told]]
+    for number in (1, 2):
+        latent = {"samples": model.model.process_latent_out(CASES[f"reference_{number}"][:1])}
+        conditioning = node(
+            "Reference", conditioning=conditioning, strength=1.0, placement="index", index=0, start_percent=0.0,
+            end_percent=1.0, megapixels=0.0, confine="strict", latent=latent,
+        )  # fmt: skip
+    sigmas = node("Schedule", steps=4, shift="tokens", width=64, height=64, tokens=48, mu=0.0, alpha=1.0, sigma=1.0,
+                  base_shift=0.5, max_shift=1.15, start=1.0)  # fmt: skip
+    guider = comfy.samplers.CFGGuider(node("Apply", model=model))
+    guider.set_conds(conditioning, conditioning)
+    guider.set_cfg(1.0)
+    noise = CASES["noisy"][:1]
+    with torch.inference_mode():
+        made = guider.sample(noise, torch.zeros_like(noise), comfy.samplers.sampler_object("euler"), sigmas, seed=1,
+                             disable_pbar=True)  # fmt: skip
+    save_file({"made": model.model.process_latent_in(made).clone()}, FOLDER / "made_sampled.safetensors")
+    return {"steps": len(sigmas) - 1}
+
+
 CHECKS = {
     "released": released, "bfl": lambda: loaded("bfl.safetensors"),
     "diffusers": lambda: loaded("diffusers.safetensors"), "lora": lora,
+    "sampled": sampled,
 }  # fmt: skip
 results = {}
 for name, run in CHECKS.items():

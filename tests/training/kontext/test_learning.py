@@ -52,7 +52,7 @@ def test_all_stages_learn_from_every_seed(train, log, tmp_path, at_length):
         common = ["--state", state, "--seed", seed, "--batch", at_length(16, 32), "--sample", at_length(8, 48)]
         for stage, stops, more in (
             ("flow", at_length([25, 50], [900, 1800]), []), ("guidance", at_length([30], [200, 400]), []),
-            ("ladd", at_length([2], [50, 100]), LADD),
+            ("ladd", at_length([2], [100]), LADD),
         ):  # fmt: skip
             for steps in stops:
                 assert train(stage, *common, "--steps", steps, *more, own=True) == 0
