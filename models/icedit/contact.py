@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from .. import masks, sheet
 from ..image import resize
@@ -27,7 +28,8 @@ def numbered(pictures: Tensor, winner: int | None) -> Tensor:
     """Pictures [m, 3, h, w] in rows of six with their numbers from 1, the winner's marked: [1, 3, H, W]."""
     columns = min(COLUMNS, len(pictures))
     rows = [_row(pictures, start, columns, winner) for start in range(0, len(pictures), columns)]
-    return torch.cat(rows, dim=2)
+    width = max(row.shape[-1] for row in rows)  # the winner's label may be wider than a narrow picture
+    return torch.cat([F.pad(row, (0, width - row.shape[-1]), value=1.0) for row in rows], dim=2)
 
 
 def _row(pictures: Tensor, start: int, columns: int, winner: int | None) -> Tensor:

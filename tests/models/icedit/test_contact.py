@@ -7,12 +7,18 @@ from editkit.models.icedit.diptych import diptych, uncropped
 
 
 def test_the_sheet_has_rows_of_six_and_marks_the_winner():
-    pictures = torch.linspace(0.1, 0.8, 8)[:, None, None, None].expand(8, 3, 40, 50)
+    pictures = torch.linspace(0.1, 0.8, 8)[:, None, None, None].expand(8, 3, 96, 120)
     sheet, unmarked = contact.numbered(pictures, 7), contact.numbered(pictures, None)
     row = contact.numbered(pictures[:6], None).shape[2]
     assert sheet.shape == unmarked.shape == (1, 3, 2 * row, contact.numbered(pictures[:6], None).shape[3])
     differs = (sheet != unmarked).any(1)[0].nonzero()
     assert len(differs) and differs[:, 0].min() >= row  # a word in the second row alone
+    assert all(bool((sheet - value).abs().amin(1).lt(0.01).any()) for value in (0.1, 0.8))
+
+
+def test_pictures_narrower_than_the_winners_label_still_make_one_sheet():
+    pictures = torch.linspace(0.1, 0.8, 8)[:, None, None, None].expand(8, 3, 256, 40)
+    sheet = contact.numbered(pictures, 7)
     assert all(bool((sheet - value).abs().amin(1).lt(0.01).any()) for value in (0.1, 0.8))
 
 
