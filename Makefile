@@ -11,7 +11,8 @@ endif
 # What `python . demo` imports, and no more; the versions are those of tests/constraints.txt.
 DEMO := torch safetensors einops pillow numpy
 PIP := $(BIN) -m pip install --disable-pip-version-check $(if $(CI),-q) -c tests/constraints.txt
-PYTEST := $(BIN) -m pytest tests
+# Two files at a time: most of a file's time is its servers', exports' and trainings', which need few cores.
+PYTEST := $(BIN) -m pytest tests -n 2 --dist loadfile
 RERUN := $(MAKE) --no-print-directory
 WHICH := import sys; print(sys.version_info[:3], sys.base_prefix)
 

@@ -33,7 +33,7 @@ a small FLUX.1 Kontext with its context reused beside the same with every token.
   python . bench speed                    the whole table: minutes, and up to 12 GB of memory
   python . bench speed --quick            the same code on tiny sizes, to see that it runs
   python . bench speed --only edit,large  some parts: edit, large, parts, paper (6 GB), swiftedit (12 GB),
-                                          editmgt (3 GB), kontext
+                                          editmgt (3 GB), kontext, icedit (6 GB)
 """
 MOBILE = """Exports the model for phones in int8, fp16 and fp32 and measures the bundles beside torch on this CPU: the
 paper's Tables 1 and 2, the error of every file and every edit on three photographs per task, the fraction of the
@@ -107,7 +107,7 @@ def parser() -> argparse.ArgumentParser:
     two = tables.add_parser("speed", help="seconds and memory", description=SPEED, formatter_class=raw)
     two.add_argument("--quick", action="store_true", help="tiny sizes: checks the code, not the machine")
     two.add_argument(
-        "--only", default="all", help="some of edit,large,parts,paper,swiftedit,editmgt,kontext (default: all)"
+        "--only", default="all", help="some of edit,large,parts,paper,swiftedit,editmgt,kontext,icedit (default: all)"
     )
     two.add_argument(
         "--repeats", type=_positive, default=3, metavar="N", help="interleaved rounds (default 3)"

@@ -19,7 +19,7 @@ from ..models.swiftedit import branch, checkpoint, edit, generators, processor, 
 from ..models.swiftedit import mask as masks
 from ..models.swiftedit.aram import OFFICIAL, Aram
 from . import stable_diffusion
-from .parity import Quantity, case, compared, read
+from .parity import Quantity, case, compared, metadata, read
 
 PROC = (
     "default_64to16", "paper_scales_64to16", "odd_scales_64to8", "ta_zero_is_noop", "mask_all_ones", "mask_all_zeros",
@@ -31,14 +31,6 @@ WEIGHTS, CONTAINER = "e2e_ip_weights.safetensors", "e2e_ip_adapter.bin"
 KEYS = "official_ip_adapter_bin_keys_shapes.json"
 CLIP_EMBEDDING = 1024  # of the published image encoder, OpenCLIP ViT-H
 ATTENTION, NETWORK = 2e-6, 1e-5  # tolerances of a layer and of a network
-
-
-def metadata(path: Path) -> dict[str, str]:
-    """The text beside the tensors of a safetensors file."""
-    from safetensors import safe_open
-
-    with safe_open(path, "pt") as file:
-        return file.metadata() or {}
 
 
 def official_scales(text: float, edit_scale: float, non_edit: float) -> Aram:

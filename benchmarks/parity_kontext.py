@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from ..models.errors import EditError
-from ..models.kontext import schedule
+from ..models.kontext import names, schedule
 from ..models.kontext.plan import Plan, Planned
 from ..models.kontext.references import Reference
-from . import flux_weights
 from .parity import Quantity, case, compared, read
 
 VELOCITY, SCHEDULE, LATENT = 1e-5, 1e-6, 1e-4  # tolerances
@@ -52,7 +51,7 @@ def flux(folder: Path):
 
     settings = json.loads((folder / CONFIG).read_text(encoding="utf-8"))["diffusers_config"]
     state = read(sorted(folder.glob(WEIGHTS))[0])
-    state = flux_weights.diffusers(state) if flux_weights.is_released(state) else state
+    state = names.to_diffusers(state) if names.is_bfl(state) else state
     with torch.random.fork_rng(devices=[]):
         made = FluxTransformer2DModel(**settings)
     made.load_state_dict(state)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import torch
 
-from . import editmgt, kontext, large_photo, stable_diffusion, swiftedit, timing
+from . import editmgt, icedit, kontext, large_photo, stable_diffusion, swiftedit, timing
 
-SYSTEMS = {"swiftedit": swiftedit, "editmgt": editmgt, "kontext": kontext}
+SYSTEMS = {"swiftedit": swiftedit, "editmgt": editmgt, "kontext": kontext, "icedit": icedit}
 PARTS = ("edit", "large", "parts", "paper", *SYSTEMS)
 TASKS = ("remove", "outpaint", "tone", "relight", "sticker")
 SIZE, QUICK = 512, 64

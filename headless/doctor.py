@@ -28,6 +28,7 @@ def doctor() -> int:
     missing = _python() + _packages() + _weights()
     _swiftedit()
     _editmgt()
+    _icedit()
     _comfyui()
     print("\nMissing" if missing else "\nNothing that an edit needs is missing: try `python . demo`.")
     for line in missing:
@@ -115,18 +116,24 @@ def _torch() -> None:
     print(f"  torch computes on: {device}, {torch.get_num_threads()} CPU threads")
 
 
-def parameters(path: Path) -> int:
-    """Counts the numbers in a safetensors file from its header. ValueError when that cannot be read."""
+def header(path: Path) -> dict:
+    """What a safetensors file says of its tensors: name -> entry. ValueError when that cannot be read."""
     with path.open("rb") as file:
         head = file.read(8)
         length = struct.unpack("<Q", head)[0] if len(head) == 8 else 0
         if not 2 <= length <= path.stat().st_size - 8:
             raise ValueError("truncated or not a safetensors file")
-        header = json.loads(file.read(length))
-    entries = [entry for name, entry in header.items() if name != "__metadata__"]
-    if entries and max(entry["data_offsets"][1] for entry in entries) + 8 + length != path.stat().st_size:
+        found = json.loads(file.read(length))
+    entries = {name: entry for name, entry in found.items() if name != "__metadata__"}
+    end = max((entry["data_offsets"][1] for entry in entries.values()), default=None)
+    if end is not None and end + 8 + length != path.stat().st_size:
         raise ValueError("truncated")
-    return sum(_product(entry["shape"]) for entry in entries)
+    return entries
+
+
+def parameters(path: Path) -> int:
+    """Counts the numbers in a safetensors file from its header. ValueError when that cannot be read."""
+    return sum(_product(entry["shape"]) for entry in header(path).values())
 
 
 def _product(shape: list[int]) -> int:
@@ -206,6 +213,28 @@ def _editmgt() -> None:
             print(f"  {problem}")
     if not found:
         print("  no release found; only its own nodes need it (README, Follow an instruction)")
+
+
+def _icedit() -> None:
+    """Says which LoRA files are ICEdit's; nothing else of the pack needs them."""
+    comfy = comfyui()
+    folder = comfy / "models" / "loras" if comfy else None
+    print("\nICEdit")
+    found = [line for path in sorted(folder.rglob("*.safetensors") if folder else []) if (line := _icedit_file(path))]
+    print("\n".join(found) or "  no LoRA found in models/loras; only its own nodes need it (README, Edit by a diptych)")
+
+
+def _icedit_file(path: Path) -> str | None:
+    """A line on a LoRA file of ICEdit's, None for another one. Only the plain LoRA of a Fill takes its 384 channels."""
+    try:
+        entries = header(path)
+    except (OSError, ValueError, KeyError, TypeError):
+        return f"  {path}\n    cannot be read; fetch it again" if "icedit" in path.name.lower() else None
+    routed = sum(".lora_route" in name for name in entries)
+    if routed:
+        return f"  {path}\n    a mixture of experts in {routed} layers"
+    shapes = [entry["shape"] for name, entry in entries.items() if name.endswith("x_embedder.lora_A.weight")]
+    return f"  {path}\n    a plain LoRA for FLUX.1 Fill" if any(s[-1] == 384 for s in shapes) else None
 
 
 def _swiftedit_parts(release) -> str:

@@ -1,4 +1,4 @@
-"""`python . train STAGE …` trains a stage of BlazeEdit, going on where it stopped; `train swiftedit …`, `editmgt …`."""
+"""`python . train STAGE …` trains a stage of BlazeEdit, going on where it stopped; `train swiftedit …` and so on."""
 
 import argparse
 import os
@@ -27,7 +27,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=f"stages, in order:\n{lines}\n\nexample:\n"
         "  python . train autoencoder --photos ~/photos --minutes 30\n"
         "  python . train export --out models/editkit/mine\n\n"
-        "SwiftEdit and EditMGT have their own words: python . train swiftedit --help, editmgt --help",
+        "SwiftEdit, EditMGT, Kontext and ICEdit have their own words: python . train swiftedit --help, and so on",
     )  # fmt: skip
     p.add_argument("stage", choices=STAGES, metavar="STAGE", help=", ".join(STAGES))
     p.add_argument("--config", default="blazeedit-small", help="blazeedit-small (default) or blazeedit-195m")
@@ -67,6 +67,14 @@ def main(argv: list[str]) -> int:
         return cli.main(argv[1:])
     if argv[:1] == ["editmgt"]:
         from .editmgt import cli
+
+        return cli.main(argv[1:])
+    if argv[:1] == ["kontext"]:
+        from .kontext import cli
+
+        return cli.main(argv[1:])
+    if argv[:1] == ["icedit"]:
+        from .icedit import cli
 
         return cli.main(argv[1:])
 

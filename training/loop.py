@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from . import sharding
 from .store import Store
 
 
@@ -145,13 +146,19 @@ class _Run:
             kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
         )
         self.main = self.accelerator.is_main_process
-        stage.to(self.accelerator.device)
+        self.sharded = sharding.is_sharded(self.accelerator)  # then every process takes part in measuring and saving
+        state = store.load_state(stage.name)
+        if state is not None:
+            stage.load_state_dict(state["stage"], strict=False)  # what is frozen comes from its own stage
+        if not self.sharded:
+            stage.to(self.accelerator.device)
+        optimizers = [self._optimizer(role, factor) for role, (factor, _) in stage.roles.items()]
+        self.wrapped, *optimizers = self.accelerator.prepare(stage, *optimizers)
+        self.optimizers = dict(zip(stage.roles, optimizers))
         self.ema = Ema(stage.parts(), options.ema)
-        self.optimizers = {role: self._optimizer(role, factor) for role, (factor, _) in stage.roles.items()}
         self.step, self.best, self.last = 0, None, {}
-        self._resume()
-        self.wrapped = self.accelerator.prepare(stage)
-        self.optimizers = {role: self.accelerator.prepare(o) for role, o in self.optimizers.items()}
+        if state is not None:
+            self._resume(state)
 
     def _optimizer(self, role: str, factor: float) -> torch.optim.Optimizer:
         o = self.options
@@ -163,16 +170,14 @@ class _Run:
         torch.manual_seed(int(rng.integers(2**31)))
         return rng
 
-    def _resume(self) -> None:
-        state = self.store.load_state(self.stage.name)
-        if state is None:
-            return
-        self.stage.load_state_dict(state["stage"], strict=False)  # what is frozen comes from its own stage
+    def _resume(self, state: dict) -> None:
+        """All but the weights, which were read before they were spread."""
         for role, optimizer in self.optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][role])
+            optimizer.load_state_dict(sharding.optimizer_state(state["optimizers"][role], optimizer))
         for name, shadow in state["ema"].items():
             for key, value in shadow.items():
-                self.ema.shadow[name][key].copy_(value)
+                kept = self.ema.shadow[name][key]
+                kept.copy_(sharding.like(value, kept))
         self.step, self.best, self.ema.updates = state["step"], state["best"], state["step"]
 
     def go(self) -> dict:
@@ -248,22 +253,32 @@ class _Run:
         return out
 
     def _validate(self) -> None:
-        if not self.main:
+        if not (self.main or self.sharded):
             return
         self.ema.swap()
         was_training = self.stage.training
         self.stage.eval()
         with torch.no_grad(), self.accelerator.autocast():
-            measures = self.stage.validate()
-            picture = self.stage.sheet()
+            measures, picture = self._measured()
         self.stage.train(was_training)
         if measures:
             self._log({"step": self.step, **{f"validation_{k}": round(v, 4) for k, v in measures.items()}})
             self.last = {"step": self.step, **measures}
             self._keep_best(measures)
         self.ema.swap()
-        if picture is not None:
+        if picture is not None and self.main:
             _save_picture(self.store.stage(self.stage.name) / f"sheet_{self.step:06d}.jpg", picture)
+
+    def _measured(self) -> tuple[dict[str, float], np.ndarray | None]:
+        """validate() and sheet(); where weights are spread, as the stage's forward, which alone gathers them."""
+        both = lambda: (self.stage.validate(), self.stage.sheet())  # noqa: E731
+        if not self.sharded:
+            return both()
+        forward, self.stage.forward = self.stage.forward, both
+        try:
+            return self.stage()
+        finally:
+            self.stage.forward = forward
 
     def _keep_best(self, measures: dict[str, float]) -> None:
         score = measures.get("score")
@@ -272,20 +287,27 @@ class _Run:
         sign = 1 if self.stage.better == "lower" else -1
         if self.best is None or sign * score < sign * self.best:
             self.best = score
-            for name, state in self.stage.to_keep().items():
-                self.store.save_part(name, state)
+            self._save_parts(self.stage.to_keep())
 
     def _save(self) -> None:
-        if not self.main:
+        if not (self.main or self.sharded):
             return
-        self.store.save_state(self.stage.name, {
+        state = {
             "stage": {k: p.detach() for k, p in self.stage.named_parameters() if p.requires_grad},
             "optimizers": {role: o.state_dict() for role, o in self.optimizers.items()},
             "ema": self.ema.shadow, "step": self.step, "best": self.best,
-        })  # fmt: skip
+        }  # fmt: skip
+        state = sharding.whole(state)
+        if self.main:
+            self.store.save_state(self.stage.name, state)
         if not self.options.keep_best:
-            for name, shadow in self.ema.shadow.items():
-                self.store.save_part(name, shadow)
+            self._save_parts(state["ema"])
+
+    def _save_parts(self, parts: dict[str, dict[str, Tensor]]) -> None:
+        for name, part in parts.items():
+            part = sharding.whole(part)
+            if self.main:
+                self.store.save_part(name, part)
 
     def _log(self, row: dict) -> None:
         if self.main:

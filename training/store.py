@@ -1,17 +1,22 @@
 """Where a training keeps its things: one folder with the weights of each part, and the state of each stage.
 
 STATE/<config>/weights/<part>.safetensors    EMA weights, fp32, written when a stage saves
+STATE/<config>/<config>.json                 what was trained, where a system notes it
 STATE/<config>/<stage>/state.pt              optimiser, step, EMA: what a resumed run needs
 STATE/<config>/<stage>/log.jsonl             one line per logged step
 STATE/<config>/<stage>/sheet_<step>.jpg      samples as they develop
 """
 
+import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
+
+from ..models.errors import EditError
 
 
 class Store:
@@ -57,5 +62,39 @@ class Store:
         path = self.stage(stage) / "state.pt"
         return torch.load(path, map_location="cpu", weights_only=True) if path.is_file() else None
 
+    def last(self, parts: Sequence[str]) -> str | None:
+        """The last of the named parts that has weights."""
+        return next((part for part in reversed(parts) if self.has(part)), None)
+
+    def write_card(self, name: str, card: dict) -> None:
+        """Notes as NAME.json what the state is of; every process of a launch may write it."""
+        path = self.root / f"{name}.json"
+        part = path.with_suffix(f".{os.getpid()}.part")
+        part.write_text(json.dumps(card, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        os.replace(part, path)
+
+    def has_card(self, name: str) -> bool:
+        return (self.root / f"{name}.json").is_file()
+
+    def card(self, name: str, first: str) -> dict:
+        """What was noted. first: what to train where nothing was. EditError then, and for a file that is no JSON."""
+        path = self.root / f"{name}.json"
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise EditError(
+                f"{self.root} holds no training; train {first} first, and name the same --state."
+            ) from None
+        except (OSError, ValueError):
+            raise EditError(f"{path} is not readable as JSON; name another --state.") from None
+
     def _part(self, part: str) -> Path:
         return self.root / "weights" / f"{part}.safetensors"
+
+
+def write_weights(path: Path, state: dict[str, torch.Tensor], dtype: torch.dtype, told: dict[str, str]) -> None:
+    """One file of weights for others to load, whole or not at all. told: its metadata."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    save_file({name: value.to(dtype).contiguous() for name, value in state.items()}, part, metadata=told)
+    os.replace(part, path)

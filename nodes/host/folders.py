@@ -141,3 +141,40 @@ def lora(name: str) -> Path:
         return next(root / name for root in lora_roots() if (root / name).is_file())
     looked = " or ".join(map(str, lora_roots()))
     raise EditError(f"There is no LoRA {name!r}; put its .safetensors, and what lies beside it, into {looked}.")
+
+
+def vision_folders(kind: str) -> dict[str, Path]:
+    """Name -> folder, below the `editkit` folders, of transformers models that judge pictures.
+
+    kind: "clip", or "chat" for vision-language models.
+    """
+    found: dict[str, Path] = {}
+    for root in roots():
+        for config in sorted(root.glob("**/config.json")) if root.is_dir() else []:
+            if _vision_kind(config) == kind and config.parent != root:
+                found.setdefault(config.parent.relative_to(root).as_posix(), config.parent)
+    return found
+
+
+def _vision_kind(config: Path) -> str | None:
+    """What a transformers folder holds: "clip", "chat", or something else."""
+    try:
+        data = json.loads(config.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(data, dict) or "vision_config" not in data:
+        return None
+    if data.get("model_type") == "clip":
+        return "clip"
+    talks = any("Generation" in str(name) for name in data.get("architectures") or [])
+    return "chat" if talks else None
+
+
+def vision_folder(name: str, kind: str) -> Path:
+    """The judge's folder of that name. EditError naming where it is looked for."""
+    found = vision_folders(kind)
+    if name not in found:
+        what = {"clip": "a CLIP", "chat": "a vision-language model such as Qwen2.5-VL"}[kind]
+        where = roots()[0] / (name or "judge")
+        raise EditError(f"There is no judge {name!r}; put {what} in transformers' format into {where}.")
+    return found[name]

@@ -10,6 +10,7 @@ from ...models.errors import EditError
 from ...models.kontext.ids import grid
 from ...models.kontext.references import NATIVE
 from ...models.kontext.reuse import Cache, Reuse, megabytes
+from . import flux
 from .devices import in_comfyui
 from .kontext_conds import Run, count, prepared
 from .kontext_forward import forward
@@ -95,21 +96,7 @@ def _too_much(number: int, megapixels: float) -> str:
 
 def network(model):
     """A MODEL's FLUX.1 transformer. EditError for what our hooks cannot reach."""
-    import comfy.ldm.flux.model
-
-    base, net = model.model, model.get_model_object("diffusion_model")
-    net = getattr(net, "_orig_mod", net)
-    kind = type(net)
-    if "nunchaku" in f"{kind.__module__}.{kind.__name__}".lower():
-        raise EditError(
-            "This is a Nunchaku MODEL, whose blocks Kontext Apply's hooks cannot reach; load FLUX.1 in another format "
-            "(fp8 or GGUF)."
-        )
-    if not isinstance(net, comfy.ldm.flux.model.Flux) or len(net.params.axes_dim) != 3 or net.patch_size != 2:
-        raise EditError(
-            f"Kontext Apply needs a FLUX.1 MODEL, and this one is {type(base).__name__} ({kind.__name__})."
-        )
-    return net
+    return flux.network(model, "Kontext Apply", "load FLUX.1 in another format (fp8 or GGUF)")
 
 
 def latent_channels(model) -> int:

@@ -74,7 +74,7 @@ def test_nothing_checked_is_a_failure(toy, capsys):
     assert (status, lines[-1]) == (1, "0 cases, 0 quantities, 0 failed")
 
 
-def test_planned_and_unknown_families_are_absent(tmp_path, capsys):
+def test_empty_and_unknown_families_are_absent(tmp_path, capsys):
     for name in ("kontext", "nobody"):
         (tmp_path / name).mkdir()
     status, lines = checked(tmp_path, capsys)

@@ -6,7 +6,8 @@ import shutil
 import pytest
 from safetensors.torch import load_file, save_file
 
-from editkit.benchmarks import cli, flux_weights, parity_kontext
+from editkit.benchmarks import cli, parity_kontext
+from editkit.models.kontext import names
 
 CASES = {"t2i", "single", "single_diffsize", "multi_index", "multi_offset", "multi_uxo", "schedule_bfl",
          "schedule_diffusers", "eq12", "loop4", "loop4_single"}  # fmt: skip
@@ -32,7 +33,7 @@ def change(path, name, make):
 @pytest.mark.parametrize("naming", ["bfl", "diffusers"])
 def test_every_case_agrees_with_the_released_code(folder, naming):
     if naming == "diffusers":
-        state = flux_weights.diffusers(load_file(folder / "weights_bfl.safetensors"))
+        state = names.to_diffusers(load_file(folder / "weights_bfl.safetensors"))
         (folder / "weights_bfl.safetensors").unlink()
         save_file(state, folder / "weights_diffusers.safetensors")
     status, rows = checked(folder)

@@ -134,7 +134,7 @@ def test_a_child_that_fails_is_reported_in_one_sentence(tmp_path):
 
 def test_unknown_choices_are_refused_before_anything_runs(capsys, tmp_path):
     assert cli.main(["speed", "--only", "warp"]) == 1
-    assert "choose from edit, large, parts, paper, swiftedit, editmgt" in capsys.readouterr().err
+    assert "choose from edit, large, parts, paper, swiftedit, editmgt, kontext, icedit" in capsys.readouterr().err
     (tmp_path / "file").write_text("")
     assert cli.main(["speed", "--json", str(tmp_path / "file" / "x.json")]) == 1
     assert "cannot be written" in capsys.readouterr().err

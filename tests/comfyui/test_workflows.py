@@ -86,9 +86,15 @@ def test_the_server_and_the_headless_runner_give_the_same_picture(server, checko
         assert worst <= MOST_DIFFERENCE, f"node {node_id} differs by {worst * 255:.1f}/255"
 
 
-# Our loaders, and a part of the release that each says is missing. ComfyUI's own, which FLUX.1 Kontext has alone,
-# complain of their list.
-OURS = {"EditKitLoadSwiftEdit": "ip_adapter.bin", "EditKitLoadEditMGT": "llm_encoder/"}
+# Our loaders, what each says is missing, and where it looks. ComfyUI's own loaders complain of their list alone.
+OURS = {
+    "EditKitLoadSwiftEdit": ("ip_adapter.bin", "editkit"), "EditKitLoadEditMGT": ("llm_encoder/", "editkit"),
+    "EditKitICEditLoRA": ("ICEdit-MoE-LoRA.safetensors", "loras"),
+}  # fmt: skip
+CORES_ALONE = {
+    "icedit_training_free", "kontext_local_edit", "kontext_multi_turn", "kontext_style_reference", "kontext_text_edit",
+    "kontext_two_references", "kontext_visual_cue",
+}  # fmt: skip
 
 
 IN_PART = {"kontext_visual_cue"}  # shows the cue without any weights; the server runs that part
@@ -102,10 +108,9 @@ def test_without_the_weights_the_server_complains_of_nothing_but_the_loaders(ser
     assert status == (200 if twin.stem in IN_PART else 400)
     assert sorted(reply["node_errors"]) == sorted(downloads(prompt))
     said = {prompt[i]["class_type"]: found["errors"] for i, found in reply["node_errors"].items()}
-    loaders = [name for name in OURS if name in said]
-    assert len(loaders) == (0 if twin.stem.startswith("kontext") else 1)
-    for loader in loaders:
-        (ours,) = said.pop(loader)
-        assert ours["type"] == "custom_validation_failed"
-        assert OURS[loader] in ours["details"] and "editkit" in ours["details"]
+    mine = {name: said.pop(name) for name in OURS if name in said}
     assert {error["type"] for errors in said.values() for error in errors} <= {"value_not_in_list"}
+    assert len(mine) == (twin.stem not in CORES_ALONE)
+    for name, (ours,) in mine.items():
+        assert ours["type"] == "custom_validation_failed"
+        assert all(part in ours["details"] for part in OURS[name])

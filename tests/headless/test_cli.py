@@ -1,6 +1,7 @@
 """The command line as a user meets it: help, doctor, other folders, Ctrl-C."""
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -337,3 +338,33 @@ def test_nodes_report_their_steps_through_the_host(monkeypatch):
         for done, total in ((1, 2), (2, 2), (1, 3), (3, 3)):
             listeners[0](done, total)
     assert [(b.total, b.n) for b in made] == [(2, 2), (3, 3)] and listeners[-1] is None
+
+
+def lora(path, shapes, cut=0):
+    """A safetensors file of that name -> shape, without values that mean anything."""
+    entries, end = {}, 0
+    for name, shape in shapes.items():
+        size = 2 * math.prod(shape)
+        entries[name], end = {"dtype": "BF16", "shape": shape, "data_offsets": [end, end + size]}, end + size
+    head = json.dumps(entries).encode()
+    content = struct.pack("<Q", len(head)) + head + bytes(end)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content[: len(content) - cut])
+
+
+def test_the_doctor_tells_icedits_loras_from_others(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(doctor, "comfyui", lambda: tmp_path)
+    cli.main(["doctor"])
+    assert "no LoRA found in models/loras" in capsys.readouterr().out
+    folder, layer = tmp_path / "models" / "loras", "transformer.transformer_blocks.0.ff.net.2"
+    lora(folder / "moe.safetensors", {f"{layer}.lora_route.weight": [4, 8], f"{layer}.lora_A.expert_0.weight": [2, 8]})
+    lora(folder / "a" / "plain.safetensors", {"transformer.x_embedder.lora_A.weight": [32, 384]})
+    lora(folder / "other.safetensors", {"transformer.x_embedder.lora_A.weight": [32, 64]})
+    lora(folder / "ICEdit-cut.safetensors", {"x": [100]}, cut=10)
+    (folder / "broken.safetensors").write_bytes(b"?")
+    cli.main(["doctor"])
+    said = capsys.readouterr().out.split("\nICEdit")[1]
+    assert "moe.safetensors\n    a mixture of experts in 1 layers" in said
+    assert "plain.safetensors\n    a plain LoRA for FLUX.1 Fill" in said
+    assert "ICEdit-cut.safetensors\n    cannot be read; fetch it again" in said
+    assert "other.safetensors" not in said and "broken.safetensors" not in said

@@ -25,6 +25,7 @@ def test_only_these_systems_workflows_need_weights_that_are_downloaded():
     assert left_out == {
         "editmgt_instruction", "editmgt_localise", "editmgt_masked", "kontext_local_edit", "kontext_multi_turn",
         "kontext_style_reference", "kontext_text_edit", "kontext_two_references", "kontext_visual_cue",
+        "icedit_early_filter", "icedit_instruction", "icedit_masked", "icedit_training_free",
         "swiftedit_graph", "swiftedit_one_step", "swiftedit_scale_sweep",
     }  # fmt: skip
 

@@ -14,6 +14,7 @@ DOWNLOADED = {
     "CLIPVisionLoader",
     "CheckpointLoaderSimple",
     "DualCLIPLoader",
+    "EditKitICEditLoRA",
     "EditKitLoadEditMGT",
     "EditKitLoadSwiftEdit",
     "LoraLoaderModelOnly",

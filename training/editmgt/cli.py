@@ -5,6 +5,7 @@ import argparse
 from ...models.editmgt.adapters import PARTS, TARGETS
 from ...models.editmgt.options import TIMES
 from ...models.editmgt.schedule import SCHEDULES
+from .. import flags
 from .release import CONNECTORS
 
 EXAMPLE = """\
@@ -77,9 +78,7 @@ def _where(p: argparse.ArgumentParser) -> None:
     p.add_argument("--model", metavar="DIR", help="EditMGT's or Meissonic's folder, as published")
     p.add_argument("--llm", metavar="DIR", help="Gemma2-2B-IT (default: llm_encoder in --model)")
     p.add_argument("--config", choices=["tiny"], help="instead of --model: a small world of shapes")
-    p.add_argument(
-        "--state", default="train", metavar="DIR", help="where the training keeps its state (./train)"
-    )
+    flags.add_state(p)
 
 
 def _shared(p: argparse.ArgumentParser, steps: str) -> None:
@@ -92,25 +91,10 @@ def _shared(p: argparse.ArgumentParser, steps: str) -> None:
     p.add_argument(
         "--time", default="ratio", choices=TIMES, help="told of a step: the masked share (default) or its number"
     )
-    p.add_argument("--gradient-checkpointing", action="store_true", help="less memory, more time")
-    p.add_argument(
-        "--steps", type=int, help=f"optimiser steps, counted from the very first run (default {steps})"
-    )
-    p.add_argument("--minutes", type=float, help="end this run after so much wall clock (default: no limit)")
-    p.add_argument("--batch", type=int, help="pictures at once (default 4)")
-    p.add_argument("--accumulate", type=int, help="batches per step (default 4)")
-    p.add_argument("--size", type=int, help="side of the pictures in tokens of 16 pixels (default 64)")
-    p.add_argument("--lr", type=float, help="learning rate (default 1e-4)")
-    p.add_argument("--warmup", type=int, help="steps until it is reached (default 0)")
-    p.add_argument("--weight-decay", type=float, help="AdamW's weight decay (default 1e-2)")
-    p.add_argument("--ema", type=float, help="decay of the averaged weights (default 0.9999)")
-    p.add_argument("--save-every", type=float, metavar="MIN", help="minutes between saves (default 5)")
-    p.add_argument(
-        "--validate-every", type=float, metavar="MIN", help="minutes between measurements (default 5)"
-    )
-    p.add_argument("--precision", default="auto", choices=["auto", "bf16", "fp32"])
-    p.add_argument("--threads", type=int, help="CPU threads")
-    p.add_argument("--seed", type=int, default=0)
+    flags.add(
+        p, steps=steps, batch="4", accumulate="4", size="64 tokens of 16 pixels", lr="1e-4", warmup="0",
+        weight_decay="1e-2", ema="0.9999",
+    )  # fmt: skip
 
 
 WORDS = {

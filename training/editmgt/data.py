@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...models.errors import EditError
-from ..swiftedit.data import split
-from . import tables
+from .. import tables
+from ..tables import split
 from .examples import KEPT_PICTURES, Encoders, Example, Kept
 
 SCORES = ("aesthetic", "aesthetic_score", "score")  # names that a column of scores may have

@@ -2,10 +2,7 @@
 
 import argparse
 import json
-import math
-import os
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 
 import torch
 
@@ -14,13 +11,13 @@ from ...models.editmgt.config import MGTConfig
 from ...models.editmgt.options import Options as Sampling
 from ...models.editmgt.transformer import EditMGT
 from ...models.errors import EditError
-from .. import loop
+from .. import flags, loop
 from ..store import Store
 from . import data, release, world
 from .examples import Encoders, Examples
 from .stages import PHASES, Phase, Recipe
 
-CARD = "editmgt.json"  # in the state's folder: what was trained
+CARD = "editmgt"  # its name in the state's folder: what was trained
 # Sec. C.1. Its EMA has no decay given, its rate neither warm-up nor fall.
 STEPS = {"phase1": 5_000, "phase2": 50_000, "phase3": 1_000}
 COMMON = {"batch": 4, "accumulate": 4, "lr": 1e-4, "weight_decay": 1e-2, "ema": 0.9999, "size": 64, "warmup": 0}
@@ -68,15 +65,8 @@ def recipe_of(arguments: argparse.Namespace) -> Recipe:
 
 def options(arguments: argparse.Namespace) -> loop.Options:
     """The paper's numbers (for the small world its own), with what the command line says on top."""
-    own = (*COMMON, "steps", "minutes", "save_every", "validate_every")
-    chosen = {name: getattr(arguments, name) for name in own if getattr(arguments, name) is not None}
-    usual = COMMON | (TINY if arguments.config else {}) | {"steps": STEPS[arguments.stage]}
-    fixed = {"minutes": math.inf, "clip": 10.0, "precision": arguments.precision, "seed": arguments.seed}
-    made = loop.Options(**{**fixed, **usual, **chosen})
-    for name in ("batch", "accumulate", "size"):
-        if getattr(made, name) < 1:
-            raise EditError(f"--{name} {getattr(made, name)} is none; use 1 or more.")
-    return made
+    usual = {"clip": 10.0} | COMMON | (TINY if arguments.config else {}) | {"steps": STEPS[arguments.stage]}
+    return flags.options(arguments, usual)
 
 
 def start_of(arguments: argparse.Namespace) -> release.Start | None:
@@ -147,7 +137,7 @@ def network(arguments, ground: Ground, store: Store) -> EditMGT:
     if arguments.stage == "phase1":
         connector = release.CONNECTORS[arguments.connector]
     else:
-        connector = card_of(store)["config"]["connector"] if (store.root / CARD).is_file() else ground.shape.connector
+        connector = card_of(store)["config"]["connector"] if store.has_card(CARD) else ground.shape.connector
         if connector == "none" and ground.state is not None:
             raise EditError("The model has no connector to a language model; train phase1 first.")
         connector = "linear" if connector == "none" else connector
@@ -164,7 +154,8 @@ def _check_size(net: EditMGT, size: int) -> None:
 
 def last(store: Store, phases: tuple[str, ...], part: str) -> str | None:
     """The last of the phases that left weights of a part."""
-    return next((phase for phase in reversed(phases) if store.has(f"{phase}_{part}")), None)
+    found = store.last([f"{phase}_{part}" for phase in phases])
+    return found and found.removesuffix(f"_{part}")
 
 
 def lora_of(arguments: argparse.Namespace) -> dict:
@@ -182,8 +173,7 @@ def adapters_of(net: EditMGT, lora: dict, seed: int) -> Adapters:
 
 def _keep_card(store: Store, arguments: argparse.Namespace, shape: MGTConfig) -> None:
     """Notes what the state is of; EditError when it is of something else."""
-    path = store.root / CARD
-    card = card_of(store) if path.is_file() else {"config": _plain(shape), "lora": {}}
+    card = card_of(store) if store.has_card(CARD) else {"config": _plain(shape), "lora": {}}
     if card["config"] != _plain(shape):
         raise EditError(f"{store.root} was trained with another model or connector; name another --state.")
     if arguments.stage != "phase1":
@@ -194,9 +184,7 @@ def _keep_card(store: Store, arguments: argparse.Namespace, shape: MGTConfig) ->
         noted[arguments.stage] = lora
     given = {name: getattr(arguments, name) for name in ("model", "llm")}
     recipe = {"time": arguments.time, "mask_schedule": arguments.mask_schedule, "negative": arguments.negative}
-    part = path.with_suffix(f".{os.getpid()}.part")  # every process of a launch writes it
-    part.write_text(json.dumps(card | given | recipe, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    store.write_card(CARD, card | given | recipe)
 
 
 def _plain(shape: MGTConfig) -> dict:
@@ -205,10 +193,4 @@ def _plain(shape: MGTConfig) -> dict:
 
 def card_of(store: Store) -> dict:
     """What a state folder was trained on. EditError when nothing was."""
-    path = Path(store.root) / CARD
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise EditError(f"{store.root} holds no training; train a phase first, and name the same --state.") from None
-    except (OSError, ValueError):
-        raise EditError(f"{path} is not readable as JSON; name another --state.") from None
+    return store.card(CARD, "a phase")

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ...models.editmgt.config import MGTConfig
 from ...models.editmgt.options import Text
+from ..words import vector
 from .examples import Example
 
 COLOURS = {"red": (0.9, 0.2, 0.2), "green": (0.2, 0.7, 0.3), "blue": (0.2, 0.3, 0.9), "yellow": (0.9, 0.8, 0.2)}
@@ -191,8 +192,3 @@ class World:
 
     def picture(self, ids: Tensor) -> Tensor:
         return rearrange(self.patches[ids.cpu()], "b h w c p q -> b c (h p) (w q)")
-
-
-def vector(word: str, width: int) -> Tensor:
-    """The same standard normal vector for a word on every machine."""
-    return torch.from_numpy(np.random.default_rng(zlib.crc32(word.encode())).standard_normal(width)).float()

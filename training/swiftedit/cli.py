@@ -3,6 +3,7 @@
 import argparse
 
 from ...models.swiftedit.generators import DEFAULT, GENERATORS
+from .. import flags
 from .regularisation import RANGE, WEIGHTINGS
 
 EXAMPLE = """\
@@ -77,9 +78,7 @@ def _where(p: argparse.ArgumentParser, required: bool) -> None:
     )
     p.add_argument("--family", default=DEFAULT, choices=GENERATORS, metavar="NAME",
                    help=f"which it is: {', '.join(GENERATORS)} (default {DEFAULT})")  # fmt: skip
-    p.add_argument(
-        "--state", default="train", metavar="DIR", help="where the training keeps its state (./train)"
-    )
+    flags.add_state(p)
 
 
 def _shared(p: argparse.ArgumentParser, batch: int, steps: str) -> None:
@@ -93,23 +92,9 @@ def _shared(p: argparse.ArgumentParser, batch: int, steps: str) -> None:
     )
     _without(p, "image-branch", "image_branch", "the image branch (Table 2)")
     p.add_argument("--pure-noise", action="store_true", help="start G^IP from eps_hat alone, as Eq. 4 has it")
-    p.add_argument("--gradient-checkpointing", action="store_true", help="less memory, more time")
-    p.add_argument(
-        "--steps", type=int, help=f"optimiser steps, counted from the very first run (default {steps})"
+    flags.add(
+        p, steps=steps, batch=f"{batch}", size="512 pixels", lr="1e-5", weight_decay="1e-4", ema="0.9999"
     )
-    p.add_argument("--minutes", type=float, help="end this run after so much wall clock (default: no limit)")
-    p.add_argument("--batch", type=int, help=f"pictures per step (default {batch})")
-    p.add_argument("--size", type=int, help="side of the pictures in pixels (default 512)")
-    p.add_argument("--lr", type=float, help="learning rate (default 1e-5)")
-    p.add_argument("--weight-decay", type=float, help="Adam's weight decay (default 1e-4)")
-    p.add_argument("--ema", type=float, help="decay of the averaged weights (default 0.9999)")
-    p.add_argument("--save-every", type=float, metavar="MIN", help="minutes between saves (default 5)")
-    p.add_argument(
-        "--validate-every", type=float, metavar="MIN", help="minutes between measurements (default 5)"
-    )
-    p.add_argument("--precision", default="auto", choices=["auto", "bf16", "fp32"])
-    p.add_argument("--threads", type=int, help="CPU threads")
-    p.add_argument("--seed", type=int, default=0)
 
 
 WORDS = {

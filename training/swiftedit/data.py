@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from ...models.errors import EditError
+from ..tables import PICTURES
 
-HELD = 16  # held out for measuring, and never more than a fifth
-PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 TABLES = ("captions.csv", "captions.jsonl", "metadata.csv", "metadata.jsonl")  # the latter are Hugging Face's
 FILE, TEXT = ("file", "file_name"), ("caption", "text")  # the names of their two columns
 
@@ -23,14 +22,6 @@ class Photo:
 
     path: Path
     caption: str = ""
-
-
-def split(items: list) -> tuple[list, list]:
-    """(trained on, held out): evenly spaced, so that a sorted list is held out evenly. EditError for fewer than two."""
-    if len(items) < 2:
-        raise EditError("A training needs at least two captions or pictures, for one is held out.")
-    held = set(np.linspace(0, len(items) - 1, max(1, min(HELD, len(items) // 5))).astype(int).tolist())
-    return [x for i, x in enumerate(items) if i not in held], [items[i] for i in sorted(held)]
 
 
 def read_captions(path: str) -> list[str]:

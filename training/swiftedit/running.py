@@ -1,14 +1,12 @@
 """What the three words of `python . train swiftedit` do."""
 
 import argparse
-import json
 import math
-import os
 from dataclasses import fields
-from pathlib import Path
 
 from ...models.errors import EditError
 from ...models.swiftedit.generators import OneStep, generator
+from .. import flags
 from ..loop import Options
 from ..loop import run as run_loop
 from ..store import Store
@@ -16,7 +14,7 @@ from . import data
 from .folders import Folders, read_json, resolve
 from .stages import Recipe, Stage1, Stage2, SwiftEditStage
 
-CARD = "swiftedit.json"  # in the state's folder: what was trained
+CARD = "swiftedit"  # its name in the state's folder: what was trained
 # The paper's. Its EMA has no decay given; the gradient is not clipped, the rate neither warms up nor falls.
 DEFAULTS = {"stage1": {"batch": 4, "steps": 100_000}, "stage2": {"batch": 1, "steps": 180_000}}
 COMMON = {"lr": 1e-5, "weight_decay": 1e-4, "ema": 0.9999, "size": 512}
@@ -89,11 +87,7 @@ def folders_of(arguments: argparse.Namespace, family: OneStep) -> Folders:
 
 def options(arguments: argparse.Namespace) -> Options:
     """The paper's numbers with what the command line says on top."""
-    own = ("batch", "steps", "lr", "weight_decay", "ema", "size", "minutes", "save_every", "validate_every")
-    chosen = {name: getattr(arguments, name) for name in own if getattr(arguments, name) is not None}
-    fixed = {"minutes": math.inf, "warmup": 0, "clip": math.inf}
-    fixed |= {"precision": arguments.precision, "seed": arguments.seed}
-    return Options(**{**fixed, **COMMON, **DEFAULTS[arguments.stage], **chosen})
+    return flags.options(arguments, {"clip": math.inf, **COMMON, **DEFAULTS[arguments.stage]})
 
 
 def _check_order(arguments: argparse.Namespace, store: Store) -> None:
@@ -109,18 +103,12 @@ def _keep_card(store: Store, folders: Folders, family: OneStep, recipe: Recipe) 
     """Notes what the state is of; EditError when it is of something else."""
     config = {k: v for k, v in read_json(folders.generator / "config.json").items() if not k.startswith("_")}
     card = {"generator": family.name, "image_branch": recipe.image_branch, "unet": config}
-    path = store.root / CARD
-    if path.is_file() and read_json(path) != card:
-        what = "generator" if read_json(path).get("unet") != config else "choice of --no-image-branch"
+    if store.has_card(CARD) and (noted := card_of(store)) != card:
+        what = "generator" if noted.get("unet") != config else "choice of --no-image-branch"
         raise EditError(f"{store.root} was trained with another {what}; name another --state.")
-    part = path.with_suffix(f".{os.getpid()}.part")  # every process of a launch writes it
-    part.write_text(json.dumps(card, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    store.write_card(CARD, card)
 
 
 def card_of(store: Store) -> dict:
     """What a state folder was trained on. EditError when nothing was."""
-    path = Path(store.root) / CARD
-    if not path.is_file():
-        raise EditError(f"{store.root} holds no training; train stage1 first, and name the same --state.")
-    return read_json(path)
+    return store.card(CARD, "stage1")

@@ -12,6 +12,7 @@ from ...models.errors import EditError
 from ...models.swiftedit.generators import INVERSION_TIMESTEP, OneStep
 from ..loop import Stage
 from ..store import Store
+from ..tables import split
 from . import data
 from .networks import Frozen, ImagePrompt, call, generate, inversion_of
 from .perceptual import perceptual
@@ -103,7 +104,7 @@ class Stage1(SwiftEditStage):
             raise EditError(
                 "Without reconstruction and regression stage 1 has nothing to learn; keep one of them."
             )
-        self.captions, held = data.split(captions)
+        self.captions, held = split(captions)
         self.held_ids = frozen.tokens(held)
         self.held_noise = self._noise(np.random.default_rng(1), len(held), size)
 
@@ -171,7 +172,7 @@ class Stage2(SwiftEditStage):
             )
         self.dists, self.skip_stage1 = dists, skip_stage1
         self._start(store)
-        self.photos, held = data.split(photos)
+        self.photos, held = split(photos)
         self.held_images = torch.stack([data.read_pixels(photo.path, size) for photo in held])
         self.held_ids = frozen.tokens([photo.caption for photo in held])
         self.held_timesteps = torch.linspace(*map(float, recipe.timesteps), len(held)).long()

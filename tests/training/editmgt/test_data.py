@@ -11,7 +11,8 @@ from PIL import Image
 
 from editkit.models.errors import EditError
 from editkit.tests.training.editmgt.conftest import write
-from editkit.training.editmgt import data, tables, world
+from editkit.training import tables
+from editkit.training.editmgt import data, world
 
 
 def rows(scores):

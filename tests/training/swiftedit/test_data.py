@@ -60,15 +60,6 @@ def test_no_pictures_and_no_captions_are_said(tmp_path):
         data.read_captions(str(tmp_path / "empty.txt"))
 
 
-def test_what_is_held_out_is_not_trained_on():
-    for count in (2, 9, 40, 1000):
-        train, held = data.split(list(range(count)))
-        assert not set(train) & set(held) and len(train) + len(held) == count
-        assert 1 <= len(held) <= data.HELD and len(train) >= len(held)
-    with pytest.raises(EditError, match="at least two"):
-        data.split(["one"])
-
-
 def test_a_picture_is_cropped_to_a_square_in_the_middle_or_anywhere(tmp_path):
     ramp = np.tile(np.linspace(0, 255, 64).astype(np.uint8)[None, :, None], (32, 1, 3))
     Image.fromarray(ramp).save(tmp_path / "ramp.png")

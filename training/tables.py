@@ -6,19 +6,37 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from ...models.errors import EditError
+import numpy as np
 
+from ..models.errors import EditError
+
+HELD = 16  # held out for measuring, and never more than a fifth
+REFERENCES = 4  # that an edit of a table may have
 PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 KINDS = (".csv", ".jsonl", ".parquet")
 # The names that a column may have; the first is ours, others those of published data sets.
 COLUMNS = {
     "image": ("image", "file", "file_name", "jpg"),
     "caption": ("caption", "text", "prompt"),
-    "source": ("source", "source_image", "input", "input_image", "original_image", "input_img"),
-    "target": ("target", "target_image", "output", "edited_image", "output_image", "output_img"),
-    "instruction": ("instruction", "edit", "edit_prompt", "edit_instruction", "prompt"),
+    "source": ("source", "source_image", "input", "input_image", "original_image", "input_img",
+               "source_img", "src_img"),
+    "target": ("target", "target_image", "output", "edited_image", "output_image", "output_img",
+               "target_img", "edited_img", "edited"),
+    "instruction": ("instruction", "edit", "edit_prompt", "edit_instruction", "edited_prompt_list", "prompt"),
     "mask": ("mask", "mask_image", "mask_img"),
 }
+# Where an edit has several references: source, source_2, source_3, source_4.
+SOURCES = ("source", *(f"source_{i}" for i in range(2, REFERENCES + 1)))
+COLUMNS |= {name: (name, name.replace("source", "input_image")) for name in SOURCES[1:]}
+OF_PICTURES = {name for kind in ("image", "target", "mask", *SOURCES) for name in COLUMNS[kind]}
+
+
+def split(items: list) -> tuple[list, list]:
+    """(trained on, held out): evenly spaced, so that a sorted list is held out evenly. EditError for fewer than two."""
+    if len(items) < 2:
+        raise EditError("A training needs at least two captions or pictures, for one is held out.")
+    held = set(np.linspace(0, len(items) - 1, max(1, min(HELD, len(items) // 5))).astype(int).tolist())
+    return [x for i, x in enumerate(items) if i not in held], [items[i] for i in sorted(held)]
 
 
 def read(path: str, flag: str, wanted: tuple[str, ...], optional: tuple[str, ...] = ()) -> list[dict]:
@@ -73,8 +91,7 @@ def _table(path: Path) -> list[dict]:
 
 def _below(folder: Path, column: str, value):
     """Paths in a table are below its folder."""
-    pictures = {name for kind in ("image", "source", "target", "mask") for name in COLUMNS[kind]}
-    return folder / value if column in pictures and isinstance(value, str) and value else value
+    return folder / value if column in OF_PICTURES and isinstance(value, str) and value else value
 
 
 def _parquet(path: Path) -> list[dict]:
