@@ -77,7 +77,7 @@ def test_the_exports_are_the_released_formats(train, parts, with_base, monkeypat
         with safe_open(out, "pt") as file:
             assert file.metadata()["format"] == "pt" and files.ROUTING not in file.metadata()
             assert json.loads(file.metadata()["recipe"])["dropout"] == 0.1
-        monkeypatch.setattr(loras, "file", lambda name, out=out: out)
+        monkeypatch.setattr(loras.folders, "lora", lambda name, out=out: out)
         found = loras.read(out.name)
         assert found.rank == 2 and {e.count for e in found.experts.values()} == ({3} if stage == "mixture" else set())
         assert not found.experts or not any(e.softmax_first for e in found.experts.values())
@@ -90,7 +90,7 @@ def test_softmax_first_is_noted_in_the_file_and_read_by_the_node(train, with_bas
     assert train("mixture", "--state", with_base, *flags) == 0
     out = with_base / "one.safetensors"
     assert train("export", "--state", with_base, "--out", out) == 0
-    monkeypatch.setattr(loras, "file", lambda name: out)
+    monkeypatch.setattr(loras.folders, "lora", lambda name: out)
     assert all(e.softmax_first for e in loras.read("one").experts.values())
 
 
