@@ -1,4 +1,4 @@
-"""The command line: demo, run, edit, export, verify, serve, train, bench, doctor."""
+"""The command line: demo, run, edit, export, verify, serve, inspect, train, bench, doctor."""
 
 import argparse
 import contextlib
@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from . import inspecting
 from .errors import EditError
 from .folders import PACK, Folders
 
@@ -23,6 +24,7 @@ examples:
   {me} edit photo.jpg --task remove --mask m.png -o clean.png
   {me} edit holiday/ --task relight -o out/            every photo of a folder
   {me} run workflows/api/tone.json --set image=photo.jpg --out out/
+  {me} inspect better.png                              its content credentials and its workflow
   {me} doctor                                          what is installed, what is missing
 `{me} COMMAND --help` teaches each command."""
 
@@ -186,6 +188,7 @@ def parser() -> argparse.ArgumentParser:
     _serve_arguments(
         command("serve", "Serve a bundle's page to this machine.", SERVE_EXAMPLES, _mobile("serve"))
     )
+    inspecting.arguments(command("inspect", inspecting.HELP, inspecting.EXAMPLES, inspecting.inspect))
     commands.add_parser("train", help="Train or finetune the models (see train --help).")
     commands.add_parser("bench", help="Measure quality, speed and parity (see bench --help).")
     command("doctor", "Say what is installed, which weights were found, what is missing.", "", _doctor)
@@ -205,6 +208,7 @@ def _run_arguments(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "--input", type=Path, action="append", default=[], help="a further folder to find pictures in"
     )
+    _c2pa_argument(made)
 
 
 def _edit_arguments(made: argparse.ArgumentParser) -> None:
@@ -222,6 +226,13 @@ def _edit_arguments(made: argparse.ArgumentParser) -> None:
     )
     made.add_argument(
         "-o", "--out", type=Path, default=Path("out"), help="file or folder for the result (out)"
+    )
+    _c2pa_argument(made)
+
+
+def _c2pa_argument(made: argparse.ArgumentParser) -> None:
+    made.add_argument(
+        "--c2pa", action="store_true", help="sign results with content credentials (see inspect --help)"
     )
 
 
@@ -277,7 +288,7 @@ def _run(options: argparse.Namespace) -> int:
     if missing:
         raise EditError(f"There is no folder {missing[0]}.")
     places = Folders(inputs=tuple(options.input), output=options.out)
-    return run(options.file, options.set, places)
+    return run(options.file, options.set, places, options.c2pa)
 
 
 def _edit(options: argparse.Namespace) -> int:
@@ -287,7 +298,7 @@ def _edit(options: argparse.Namespace) -> int:
     if not options.photo.exists():
         raise EditError(f"There is no photo or folder {options.photo}.")
     wanted = Options(
-        options.task, options.to, not options.no_shadow, options.strength, options.seed, options.engine
+        options.task, options.to, not options.no_shadow, options.strength, options.seed, options.engine, options.c2pa
     )
     return edit(options.photo, options.mask, options.out, wanted, node_classes())
 

@@ -12,8 +12,10 @@ MAIN_INPUTS = {  # what setting a node by its title sets
     "LoadImage": "image",
     "LoadImageMask": "image",
     "SaveImage": "filename_prefix",
+    "EditKitSaveEditedImage": "filename_prefix",
     "PreviewImage": "filename_prefix",
 }
+PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 YES_NO = {
     "true": True,
     "yes": True,
@@ -34,15 +36,15 @@ class Workflow(NamedTuple):
 
 
 def read(path: Path) -> Workflow:
-    """Reads an API-format JSON, the body of a POST to /prompt, or a PNG that ComfyUI or EditKit has saved.
+    """Reads an API-format JSON, the body of a POST to /prompt, or a PNG or JPEG that ComfyUI or EditKit has saved.
 
     EditError for a missing file, one that is no JSON, and a UI-format workflow (it says what to export
     instead).
     """
     try:
         content = (
-            _png_texts(path)
-            if path.suffix.lower() == ".png"
+            _from_picture(path)
+            if path.suffix.lower() in PICTURES
             else json.loads(path.read_text(encoding="utf-8-sig"))
         )
     except FileNotFoundError as problem:
@@ -59,17 +61,16 @@ def read(path: Path) -> Workflow:
     return Workflow(_checked(content, path), extra)
 
 
-def _png_texts(path: Path) -> dict:
-    from PIL import Image
+def _from_picture(path: Path) -> dict:
+    from ..models.picture_file import workflow
 
-    with Image.open(path) as picture:
-        texts = dict(picture.info)
-    if "prompt" not in texts:
+    found = workflow(path)
+    if "prompt" not in found:
         raise EditError(
-            f"{path} carries no workflow; name a PNG that ComfyUI or EditKit saved, or a JSON file."
+            f"{path} carries no workflow; name a picture that ComfyUI or EditKit saved, or a JSON file."
         )
-    extra = {"extra_pnginfo": {"workflow": json.loads(texts["workflow"])}} if "workflow" in texts else {}
-    return {"prompt": json.loads(texts["prompt"]), "extra_data": extra}
+    extra = {"extra_pnginfo": {"workflow": found["workflow"]}} if "workflow" in found else {}
+    return {"prompt": found["prompt"], "extra_data": extra}
 
 
 def _checked(content: Any, path: Path) -> dict:
