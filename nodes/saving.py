@@ -3,7 +3,6 @@
 from ..models.errors import EditError
 from ..models.provenance import keys
 from .host import saving
-from .host.writing import Request, save
 
 PREFIX_TIP = "How the file names begin; may name a subfolder, and hold %width%, %height%, %year% to %second%."
 FORMAT_TIP = (
@@ -66,6 +65,7 @@ class SaveEditedImage:
     def run(self, *, images, filename_prefix, format, quality, credentials, source=None, mask=None, prompt=None,
             extra_pnginfo=None, node_id=""):  # fmt: skip
         from . import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
+        from .host.writing import Request, save
 
         wanted = Request(
             filename_prefix, f"image/{format}", quality, ready(credentials), source, mask, prompt or {},

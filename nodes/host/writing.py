@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from PIL import Image
 from torch import Tensor
 
 from ...models import masks
@@ -16,6 +16,9 @@ from ...models.provenance.certificate import Certificate
 from ...models.provenance.story import Region, Source, Story, region, systems, upstream
 from . import saving
 from .sources import sources
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ def save(images: Tensor, wanted: Request) -> tuple[list[dict], list[str]]:
     return shown, notes
 
 
-def _placed(places: saving.Places, number: int, picture: Image.Image, kind: str, notes: list) -> tuple:
+def _placed(places: saving.Places, number: int, picture: "Image.Image", kind: str, notes: list) -> tuple:
     """Where a picture goes and as what; what a JPEG would lose of it is kept in a PNG."""
     if kind == JPEG and is_transparent(picture):
         kind = PNG
