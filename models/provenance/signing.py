@@ -42,7 +42,7 @@ def _add(builder, source: Source | None, region: Region | None) -> None:
 
 def said(problem: Exception) -> str:
     """The library's message as the end of a sentence: without its class before the colon, and without a full stop."""
-    text = str(problem).strip()
+    text = " ".join(str(problem).split())  # some of its messages are lists
     head, colon, rest = text.partition(": ")
     return (rest if colon and head.isalpha() and rest else text).rstrip(".") or type(problem).__name__
 

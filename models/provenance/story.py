@@ -22,6 +22,7 @@ CREATED = IPTC + "digitalCreation"  # made on a computer without a trained netwo
 SYSTEMS = {"blazeedit": "BlazeEdit", "swiftedit": "SwiftEdit", "editmgt": "EditMGT", "kontext": "FLUX.1 Kontext",
            "icedit": "ICEdit"}  # fmt: skip
 ENHANCING = {"EditKitTone", "EditKitRelight", "EditKitSticker"}  # these put in nothing that the photo did not have
+OWN_WEIGHTS = {"BlazeEdit", "EditMGT"}  # the others are built on ComfyUI's own loaders
 FILES = (".safetensors", ".sft", ".gguf", ".ckpt", ".pt", ".pth", ".bin", ".onnx")
 LOADERS = {"EditKitLoadBlazeEdit": "model", "EditKitLoadSwiftEdit": "release", "EditKitLoadEditMGT": "release"}
 SHIPPED = "blazeedit-small"
@@ -84,7 +85,7 @@ def upstream(prompt: Mapping, node_id: str, inputs: tuple[str, ...] = ()) -> lis
             found.setdefault(current)
         elif current not in found:
             links = [v[0] for v in prompt[current].get("inputs", {}).values() if _is_link(v, prompt)]
-            todo += [(current, True), *((other, False) for other in links if other not in found)]
+            todo += [(current, True), *((other, False) for other in reversed(links) if other not in found)]
             if len(todo) > 100 * len(prompt):  # a cycle, which no host would have run
                 break
     return list(found)
@@ -119,7 +120,7 @@ def _system(name: str, nodes: list[str], prompt: Mapping, kinds: Mapping, names:
     if name == "BlazeEdit":
         bare = any("model" not in prompt[n]["inputs"] for n in working)
         own = [SHIPPED if w == "shipped" else w for w in own] + ([SHIPPED] if bare else [])
-    else:  # built on ComfyUI's own loaders
+    elif name not in OWN_WEIGHTS:
         own += files
     own = [PurePath(w.replace("\\", "/")).name for w in own if w]
     said = tuple(dict.fromkeys(names.get(kinds[n], kinds[n]) for n in working))
