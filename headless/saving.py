@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..nodes.host.saving import Place
 from . import folders, pictures
+from .files import write
 from .names import save_place
 
 if TYPE_CHECKING:
@@ -34,8 +35,11 @@ class Host:
 
         return place
 
+    def write(self, path: Path, data: bytes) -> None:
+        write(path, lambda file: file.write(data))
+
     def stamp(self) -> str:
-        return f"{self.folders.output.absolute()} {self.folders.name}"
+        return self.folders.stamp()
 
     def find(self, name: str) -> Path | None:
         return folders.find_picture(name)

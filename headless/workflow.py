@@ -15,7 +15,7 @@ MAIN_INPUTS = {  # what setting a node by its title sets
     "EditKitSaveEditedImage": "filename_prefix",
     "PreviewImage": "filename_prefix",
 }
-PICTURES = (".png", ".jpg", ".jpeg", ".webp")
+OTHER_PICTURES = (".jpg", ".jpeg", ".webp")  # carry a workflow in their EXIF
 YES_NO = {
     "true": True,
     "yes": True,
@@ -36,15 +36,17 @@ class Workflow(NamedTuple):
 
 
 def read(path: Path) -> Workflow:
-    """Reads an API-format JSON, the body of a POST to /prompt, or a PNG or JPEG that ComfyUI or EditKit has saved.
+    """Reads an API-format JSON, the body of a POST to /prompt, or a picture that ComfyUI or EditKit has saved.
 
     EditError for a missing file, one that is no JSON, and a UI-format workflow (it says what to export
     instead).
     """
     try:
         content = (
-            _from_picture(path)
-            if path.suffix.lower() in PICTURES
+            _png_texts(path)
+            if path.suffix.lower() == ".png"
+            else _exif_texts(path)
+            if path.suffix.lower() in OTHER_PICTURES
             else json.loads(path.read_text(encoding="utf-8-sig"))
         )
     except FileNotFoundError as problem:
@@ -61,7 +63,20 @@ def read(path: Path) -> Workflow:
     return Workflow(_checked(content, path), extra)
 
 
-def _from_picture(path: Path) -> dict:
+def _png_texts(path: Path) -> dict:
+    from PIL import Image
+
+    with Image.open(path) as picture:
+        texts = dict(picture.info)
+    if "prompt" not in texts:
+        raise EditError(
+            f"{path} carries no workflow; name a PNG that ComfyUI or EditKit saved, or a JSON file."
+        )
+    extra = {"extra_pnginfo": {"workflow": json.loads(texts["workflow"])}} if "workflow" in texts else {}
+    return {"prompt": json.loads(texts["prompt"]), "extra_data": extra}
+
+
+def _exif_texts(path: Path) -> dict:
     from ..models.picture_file import workflow
 
     found = workflow(path)

@@ -60,7 +60,8 @@ class SaveEditedImage:
     @classmethod
     def IS_CHANGED(cls, credentials="off", **_):
         """Saves again with another certificate, and when the results are to go elsewhere."""
-        return f"{saving.current().stamp()} {ready(credentials).until if credentials in keys.CHOICES[1:] else ''}"
+        signer = ready(credentials).mark() if credentials in keys.CHOICES[1:] else ""
+        return f"{saving.current().stamp()} {signer}"
 
     def run(self, *, images, filename_prefix, format, quality, credentials, source=None, mask=None, prompt=None,
             extra_pnginfo=None, node_id=""):  # fmt: skip
@@ -70,7 +71,8 @@ class SaveEditedImage:
         wanted = Request(
             filename_prefix, f"image/{format}", quality, ready(credentials), source, mask, prompt or {},
             extra_pnginfo or {}, str(node_id),
-            {name: kind.CATEGORY for name, kind in NODE_CLASS_MAPPINGS.items()}, NODE_DISPLAY_NAME_MAPPINGS,
+            {name: getattr(kind, "CATEGORY", "") for name, kind in NODE_CLASS_MAPPINGS.items()},
+            NODE_DISPLAY_NAME_MAPPINGS,
         )  # fmt: skip
         shown, notes = save(images, wanted)
         return {"ui": {"images": shown, **({"text": notes} if notes else {})}}

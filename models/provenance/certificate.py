@@ -1,6 +1,7 @@
 """Certificates that sign content credentials: the user's own, checked before use, or one made here, marked as such."""
 
 import datetime
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,10 @@ class Certificate:
     name: str
     self_made: bool
     until: datetime.datetime
+
+    def mark(self) -> str:
+        """A short mark of the chain, which no other certificate has."""
+        return hashlib.sha256(self.chain).hexdigest()[:16]
 
     def __repr__(self) -> str:  # the key stays out of logs and tracebacks
         return f"Certificate({self.name!r}, {self.algorithm}, until {self.until:%Y-%m-%d})"

@@ -3,6 +3,7 @@
 import contextlib
 import contextvars
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -32,6 +33,9 @@ class Host(Protocol):
 
     def places(self, prefix: str, width: int, height: int) -> Places:
         """Where the pictures of a batch go."""
+
+    def write(self, path: Path, data: bytes) -> None:
+        """Writes a file that is either whole or not there. EditError when it cannot be written."""
 
     def stamp(self) -> str:
         """Differs when results go elsewhere."""
@@ -85,6 +89,16 @@ class _ComfyUI:
             return Place(Path(folder) / name, below)
 
         return place
+
+    def write(self, path: Path, data: bytes) -> None:
+        part = path.with_name(f".{path.name[:40]}.{os.getpid()}.part")
+        try:
+            part.write_bytes(data)
+            os.replace(part, path)
+        except OSError as problem:
+            raise EditError(f"Cannot write {path}: {problem.strerror}; choose another prefix.") from problem
+        finally:
+            part.unlink(missing_ok=True)
 
     def stamp(self) -> str:
         return ""

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from ...models import masks
 from ...models.errors import EditError
-from ...models.files import write
 from ...models.image import from_host
 from ...models.picture_file import JPEG, PNG, SUFFIXES, encode, is_transparent, kind_of, to_pillow
 from ...models.provenance.certificate import Certificate
@@ -81,8 +80,9 @@ def _does_not_fit(path: Path, keys: list[str]) -> str:
 
 
 def _write(path: Path, data: bytes, kind: str, wanted: Request, details: tuple | None) -> None:
+    write = saving.current().write
     if wanted.certificate is None:
-        write(path, lambda file: file.write(data))
+        write(path, data)
         return
     from ...models.provenance.signing import sign
 
@@ -90,9 +90,9 @@ def _write(path: Path, data: bytes, kind: str, wanted: Request, details: tuple |
     try:
         signed = sign(data, kind, _story(path, wanted, source, changed), wanted.certificate)
     except EditError as problem:
-        write(path, lambda file: file.write(data))
+        write(path, data)
         raise EditError(f"{str(problem).rstrip('.')}; {path.name} was saved without credentials.") from problem
-    write(path, lambda file: file.write(signed))
+    write(path, signed)
 
 
 def _details(images: Tensor, wanted: Request) -> list[tuple[Source | None, Region | None]]:

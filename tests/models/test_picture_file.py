@@ -89,7 +89,7 @@ def test_what_holds_no_workflow_is_said_in_one_sentence(tmp_path, photo):
     texts.add_text("prompt", '{"1": ')
     picture_file.to_pillow(photo).save(tmp_path / "half.png", pnginfo=texts)
     (tmp_path / "cut.png").write_bytes(encoded(tmp_path, photo, PNG, SMALL)[0].read_bytes()[:40])
-    said_of = {"gone.png": "There is no picture", "text.png": "not a picture", "half.png": "prompt inside .* is damaged",
+    said_of = {"gone.png": "There is no picture", "text.png": "not a picture", "half.png": "prompt inside .* damaged",
                "cut.png": "cut.png is"}  # fmt: skip
     for name, said in said_of.items():
         with pytest.raises(EditError, match=said):
