@@ -4,7 +4,10 @@ import math
 
 import pytest
 
+from editkit.headless.caching import Signatures
+from editkit.headless.calls import Loop
 from editkit.headless.errors import EditError, NodeFailed
+from editkit.headless.graph import DynamicPrompt
 
 INT = ("INT",)
 
@@ -47,6 +50,8 @@ def test_a_source_that_is_shared_on_two_ways_is_no_cycle(runner, node, graph, co
     for order in (["a", "b", "c"], ["b", "a", "c"], ["a", "c", "b"]):
         work["both"]["inputs"] = {name: inputs[name] for name in order}
         assert seen(run_it.run(work)) == [3]
+        signed = [Signatures(DynamicPrompt(work), run_it.registry, Loop()).of("both") for _ in range(2)]
+        assert signed[0] == signed[1], order
     assert [len(each.calls) for each in (source, follow, both)] == [1, 1, 1]
 
 
