@@ -164,9 +164,9 @@ def _need_all(a, found: list[inputs.Picture], crew: Crew) -> None:
     column, scored = a.instructions == COLUMN, crew.aesthetics or any(p.aesthetic is not None for p in found)
     texts = crew.clip is None or "clip-text" in a.skip or any(p.target_caption for p in found)
     wanted = [
-        (column or crew.writer, "a language model for the instructions (--llm URL or FOLDER; or --instructions column)"),
+        (column or crew.writer, "a language model for instructions (--llm URL or FOLDER, or --instructions column)"),
         (not column or any(p.instruction for p in found), "a column instruction in the table of --images"),
-        ("suitability" in a.skip or crew.writer, "a language model for the suitability (--llm, or --skip suitability)"),
+        ("suitability" in a.skip or crew.writer, "a language model for suitability (--llm, or --skip suitability)"),
         ("aesthetic" in a.skip or scored, "aesthetic scores (a column, or --aesthetic-head; or --skip aesthetic)"),
         ("clip" in a.skip or crew.clip, "CLIP for the checks (--clip FOLDER, or --skip clip)"),
         (not column or texts, "a column target_caption for CLIP's text check (or --skip clip-text)"),

@@ -85,7 +85,8 @@ class Aesthetics:
         if made.shape[0] != self.layers[0][0].shape[1]:
             raise EditError(
                 f"--aesthetic-head {self.head} takes vectors of {self.layers[0][0].shape[1]} numbers and "
-                f"{self.clip.folder} gives {made.shape[0]}; name the CLIP that it was made for with --aesthetic-clip (LAION's: ViT-L/14)."
+                f"{self.clip.folder} gives {made.shape[0]}; name the CLIP that it was made for with --aesthetic-clip "
+                "(LAION's: ViT-L/14)."
             )
         for weight, bias in self.layers:
             made = weight @ made + bias

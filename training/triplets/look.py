@@ -10,7 +10,8 @@ from .ledger import write
 from .prompts import category as named
 
 CELL, GAP, WORDS, LINE = 240, 12, 300, 20  # pixels
-PAPER, INK, FAINT = (255, 255, 255), (40, 40, 40), (130, 130, 130)
+ACROSS, WIDTH = 2, 2 * CELL + WORDS + 3 * GAP
+PAPER, INK, FAINT, WRONG = (255, 255, 255), (40, 40, 40), (130, 130, 130), (170, 30, 30)
 SCORES = ("clip_text", "clip_image", "aesthetic", "changed")
 
 
@@ -34,43 +35,48 @@ def look(out: Path, to: Path, count: int, category: str | None, rejects: bool, s
 
 
 def draw(out: Path, rows: Sequence[Mapping]):
-    """Two triplets beside each other in each line."""
+    """Two triplets beside each other in each line; a line is as high as what it shows."""
     from PIL import Image, ImageDraw
 
-    width, height = CELL + WORDS + CELL + 3 * GAP, CELL + GAP
-    lines = (len(rows) + 1) // 2
-    paper = Image.new("RGB", (GAP + width * min(2, len(rows)), GAP + height * lines), PAPER)
-    pen = ImageDraw.Draw(paper)
-    for number, row in enumerate(rows):
-        left, top = GAP + width * (number % 2), GAP + height * (number // 2)
-        _place(paper, out / row["source"] if row.get("source") else None, left, top)
-        _say(pen, row, left + CELL + GAP, top)
-        _place(paper, out / row["target"] if row.get("target") else None, left + CELL + WORDS + 2 * GAP, top)
+    cells = [(_small(out, row.get("source")), _lines(row), _small(out, row.get("target"))) for row in rows]
+    lines = [cells[i : i + ACROSS] for i in range(0, len(cells), ACROSS)]
+    heights = [max(_height(cell) for cell in line) + GAP for line in lines]
+    paper = Image.new("RGB", (GAP + WIDTH * len(lines[0]), GAP + sum(heights)), PAPER)
+    pen, top = ImageDraw.Draw(paper), GAP
+    for line, height in zip(lines, heights, strict=True):
+        for number, (source, said, target) in enumerate(line):
+            left = GAP + WIDTH * number
+            for picture, x in ((source, left), (target, left + CELL + WORDS + 2 * GAP)):
+                if picture is not None:
+                    paper.paste(picture, (x, top))
+            for i, (text, ink) in enumerate(said):
+                _write(pen, (left + CELL + GAP, top + LINE * i), text, ink)
+        top += height
     return paper
 
 
-def _place(paper, path: Path | None, left: int, top: int) -> None:
-    if path is None or not path.is_file():
-        return
-    picture = pictures.read(path)
+def _small(out: Path, place: str | None):
+    if not place or not (out / place).is_file():
+        return None
+    picture = pictures.read(out / place)
     picture.thumbnail((CELL, CELL))
-    paper.paste(picture, (left + (CELL - picture.width) // 2, top + (CELL - picture.height) // 2))
+    return picture
 
 
-def _say(pen, row: Mapping, left: int, top: int) -> None:
+def _height(cell: tuple) -> int:
+    source, said, target = cell
+    return max(LINE * len(said), *(p.height for p in (source, target) if p is not None), LINE)
+
+
+def _lines(row: Mapping) -> list[tuple[str, tuple]]:
+    """What is said of a triplet or a reject, in lines with their colours, no more than fit beside a picture."""
     scores = [f"{name} {row[name]:.3g}" for name in SCORES if row.get(name) is not None]
     scores += [f"editor {row['editor']}"] if row.get("editor") else []
-    said = [(row.get("category", row.get("stage", "")), FAINT), (row.get("instruction", ""), INK)]
-    said += [(f"{row['stage']}: {row['reason']}", (170, 30, 30))] if "reason" in row else []
-    said += [(row.get("picture", "") if "reason" in row else "", FAINT), (", ".join(scores), FAINT)]
-    y = top
-    for text, ink in said:
-        for line in _wrapped(text):
-            if y + LINE > top + CELL:
-                return
-            _write(pen, (left, y), line, ink)
-            y += LINE
-        y += 6 if text else 0
+    said = [(row.get("category", ""), FAINT), (row.get("instruction", ""), INK)]
+    if "reason" in row:
+        said += [(f"{row['stage']}: {row['reason']}", WRONG), (row.get("picture", ""), FAINT)]
+    said.append((", ".join(scores), FAINT))
+    return [(line, ink) for text, ink in said for line in _wrapped(text)][: CELL // LINE]
 
 
 def _wrapped(text: str) -> list[str]:
