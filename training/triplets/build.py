@@ -51,6 +51,7 @@ def run(a: argparse.Namespace, tools: Tools) -> dict:
     hashes = [_hash(a, tools, number) for number in range(len(a.editor))]
     with ledger.alone(out):
         ledger.check_card(out / CARD, _card(a, crew, hashes))
+        ledger.sweep(out)
         pace = Pace(a.workers, a.patience)
         _stages(a, tools, crew, found, out, pace)
         return _finish(out, a.short_side, pace.left)

@@ -125,6 +125,12 @@ def write(path: Path, fill: Callable[[BinaryIO], None]) -> Path:
     return path
 
 
+def sweep(folder: Path) -> None:
+    """Takes away what a run that was killed had half-written."""
+    for path in folder.rglob("*.part"):
+        path.unlink(missing_ok=True)
+
+
 def linked(path: Path, new: Path) -> Path:
     """The same file under a second name, or a copy where the disk has no such thing."""
     if not new.is_file():

@@ -4,9 +4,10 @@ An item ends as a row of the ledger. Where a model could not be reached it gets 
 `patience` of those in succession the run ends, with what is done kept.
 """
 
+import queue
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -109,18 +110,49 @@ def _outcomes(todo: Iterable, work: Callable, workers: int) -> Iterator[tuple[di
         for item in todo:
             yield _outcome(work, item)
         return
-    waiting: deque = deque()
-    with ThreadPoolExecutor(workers, "editkit-triplets") as pool:
-        try:
-            for item in todo:
-                waiting.append(pool.submit(_outcome, work, item))
-                if len(waiting) >= 2 * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for one in waiting:
-                one.cancel()
+    waiting, crowd = deque(), _Crowd(work, workers)
+    try:
+        for item in todo:
+            waiting.append(crowd.start(item))
+            if len(waiting) >= 2 * workers:
+                yield _taken(waiting.popleft())
+        while waiting:
+            yield _taken(waiting.popleft())
+    finally:
+        crowd.over.set()
+
+
+class _Crowd:
+    """Threads that end with the process: Ctrl-C need not wait for an answer that is a minute away."""
+
+    def __init__(self, work: Callable, workers: int):
+        self.work, self.turn, self.over = work, threading.Semaphore(workers), threading.Event()
+
+    def start(self, item) -> queue.Queue:
+        """Begins an item when its turn comes; its outcome comes through the queue."""
+        box: queue.Queue = queue.Queue(1)
+
+        def run():
+            with self.turn:
+                if not self.over.is_set():
+                    box.put(_caught(self.work, item))
+
+        threading.Thread(target=run, name="editkit-triplets", daemon=True).start()
+        return box
+
+
+def _taken(box: queue.Queue) -> tuple[dict | None, Exception | None]:
+    row, error = box.get()
+    if isinstance(error, (Down, Doubtful)) or error is None:
+        return row, error
+    raise error
+
+
+def _caught(work: Callable, item) -> tuple[dict | None, BaseException | None]:
+    try:
+        return work(item), None
+    except BaseException as error:  # it is raised again where the rows are written
+        return None, error
 
 
 def _outcome(work: Callable, item) -> tuple[dict | None, Exception | None]:

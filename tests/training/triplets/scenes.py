@@ -13,10 +13,11 @@ from editkit.tests.loopback_judge import Silent, brighter
 
 ROOT = Path(__file__).resolve().parents[3]
 WORKFLOWS = ROOT / "workflows/api"
-SIDE, LATE = 96, 1.6  # pixels; seconds, longer than a client waits
+SIDE, LATE, PATIENT = 96, 3.0, 2  # pixels; seconds, and how many of them a client waits
 COUNT = 30
 # What becomes of a scene. All others go through.
 SCORE, SMALL, BROKEN, COPY, UNFIT, BADLY_AT_FIRST, NO_JSON, WRONG_KIND, EMPTY, WRONG, DECLINED, FLAT = range(18, 30)
+KINDS = {"suitable": "practising photo edits", "check": "Check an instruction"}
 SLOW, DROPPED, BUSY, REFUSED, NEVER, BABBLED = range(6)
 
 
@@ -28,8 +29,8 @@ def pictures() -> list[Image.Image]:
     for number in range(COUNT):
         photo, draw = small[number % len(small)], np.random.default_rng(number)
         left, top = (int(draw.integers(high)) for high in (SIDE, SIDE))
-        # Darkened, so that correcting the tone has something to do.
-        made.append(photo.crop((left, top, left + SIDE + 32 * (number % 2), top + SIDE)).point(lambda v: int(v * 0.6)))
+        crop = photo.crop((left, top, left + SIDE + 32 * (number % 2), top + SIDE))
+        made.append(crop.point(lambda v: int(v * 0.6)))  # dark, so that correcting the tone has something to do
     return made
 
 
@@ -59,12 +60,12 @@ def write(folder: Path, count: int = COUNT) -> Path:
 
 
 def number_of(question: str) -> int:
-    """Which scene a question is about: the last caption in it; the examples before it are others'."""
+    """Which scene a question is about: the last caption in it, after those of the examples."""
     return int(re.findall(r"Caption: Scene (\d\d):", question)[-1])
 
 
 class Language:
-    """A language model's script. healed: it answers everybody. asked: (scene, what) of each question, in their order."""
+    """A script for Loopback. healed: it answers everybody. asked: (scene, what) of each question, in their order."""
 
     def __init__(self, healed: bool = False):
         self.healed, self.asked = healed, []
@@ -72,7 +73,7 @@ class Language:
     def __call__(self, request):
         question = request.question
         number = number_of(question)
-        kind = "suitable" if "practising photo edits" in question else "check" if question.startswith("Check") else "write"
+        kind = next((k for k, words in KINDS.items() if words in question), "write")
         before = self.asked.count((number, kind))
         self.asked.append((number, kind))
         if not self.healed and (trouble := self.trouble(number, kind, before)) is not None:
