@@ -1,6 +1,7 @@
 """Thirty small pictures out of the sample photographs, and a language model on loopback that answers as is planted."""
 
 import csv
+import functools
 import json
 import re
 import time
@@ -21,6 +22,7 @@ KINDS = {"suitable": "practising photo edits", "check": "Check an instruction"}
 SLOW, DROPPED, BUSY, REFUSED, NEVER, BABBLED = range(6)
 
 
+@functools.cache
 def pictures() -> list[Image.Image]:
     """COUNT crops of the sample photographs, SIDE px high."""
     made = []
