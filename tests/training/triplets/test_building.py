@@ -9,9 +9,12 @@ import torch
 from PIL import Image
 
 from editkit.headless import cli
+from editkit.models.blazeedit import checkpoint
 from editkit.tests.comfyui.inside import tiny_vision
 from editkit.tests.loopback_judge import serving
+from editkit.tests.tiny import tiny_model
 from editkit.tests.training.triplets import scenes
+from editkit.training import cli as train
 from editkit.training import tables
 from editkit.training.blazeedit.folders import FolderTriplets
 from editkit.training.editmgt import data as editmgt
@@ -188,6 +191,19 @@ def test_blazeedit_reads_the_triplets(built):
     name = max(found.tasks, key=lambda task: len(found.tasks[task]))
     x, mask, y = found.batch(name, 3, np.random.default_rng(0), 64)
     assert x.shape == y.shape == (3, 3, 64, 64) and bool((mask == 1).all()) and float((x - y).abs().max()) > 0.03
+
+
+def test_blazeedit_learns_one_category_as_a_task_of_its_own(built, tmp_path, capsys):
+    """From the folder as it is, which also holds categories that BlazeEdit has no word for."""
+    checkpoint.save(tiny_model(), tmp_path / "base")
+    said = ["finetune", "--triplets", built[0] / "triplets", "--base", tmp_path / "base", "--state", tmp_path / "state",
+            "--out", tmp_path / "mine", "--steps", "1", "--size", "64", "--precision", "fp32",
+            "--register", "style=0.3"]  # fmt: skip
+    assert train.main([*map(str, said), "--only", "style"]) == 0
+    assert checkpoint.load(tmp_path / "mine").config.extra_tasks == {"style": 0.3}
+    assert train.main([str(word) for word in said]) == 1 and "There is no task" in capsys.readouterr().out
+    assert train.main([*map(str, said), "--only", "juggle"]) == 1
+    assert "There is no task juggle" in capsys.readouterr().out
 
 
 def test_the_statistics_count_the_triplets(built):

@@ -17,7 +17,17 @@ from editkit.tests.comfyui.inside import tiny_vision
 from editkit.tests.training.triplets import scenes
 from editkit.tests.training.triplets.stubs import World, writing
 from editkit.tests.training.triplets.test_resuming import table
-from editkit.training.triplets import answers, build, checking, cli, instructions, pictures, prompts, statistics, working
+from editkit.training.triplets import (
+    answers,
+    build,
+    checking,
+    cli,
+    instructions,
+    pictures,
+    prompts,
+    statistics,
+    working,
+)
 from editkit.training.triplets.clip import Aesthetics, Clip
 from editkit.training.triplets.language import Language
 from editkit.training.triplets.ledger import Ledger, kept
