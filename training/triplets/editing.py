@@ -10,7 +10,7 @@ from ...models.icedit.answers import shortened
 from . import pictures
 from .ledger import Ledger, kept, rejected
 from .tools import Editor, Judge
-from .working import Doubtful, Pace, Refused, shown, work_off
+from .working import Doubtful, Down, Pace, Refused, shown, work_off
 
 FOLDER = "edits"
 
@@ -36,19 +36,30 @@ def key_of(row: dict) -> str:
 
 
 def edit(ledger: Ledger, todo: Sequence[Task], editor: Editor, number: int, out: Path, title: str, pace: Pace) -> None:
-    """One editor's results, as edits/NUMBER/KEY.png. title: of the node that takes the instruction, or nothing."""
+    """One editor's results, as edits/NUMBER/KEY.png. title: of the node that takes the instruction, or nothing.
+
+    Every task has seeds of its own, from its key; the paper does not say which it took. An EditError whose `down` is
+    true says that the editor is away, not that the edit failed.
+    """
 
     def work(task: Task) -> dict:
         path = Path(FOLDER) / str(number) / f"{task.key}.png"
+        sets = {name: str(_seed(task.key, number)) for name in editor.seeds}
         try:
-            result = editor.edit(task.source, sets={title: task.instruction} if title else None)
+            result = editor.edit(task.source, sets=sets | ({title: task.instruction} if title else {}))
         except EditError as error:
+            if getattr(error, "down", False):
+                raise Down(str(error), final=True) from None
             raise Doubtful(rejected(task.key, f"editor {number}: {error}")) from None
         pictures.save(out / path, result)
         return kept(task.key, result=path.as_posix())
 
     left = [task for task in todo if task.key not in ledger.rows]
     work_off(ledger, shown(left, f"editor {number}"), work, Pace(1, pace.patience))
+
+
+def _seed(key: str, number: int) -> int:
+    return int.from_bytes(hashlib.sha256(f"{key}:{number}".encode()).digest()[:4], "big")
 
 
 def choose(

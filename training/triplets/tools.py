@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 
 class Editor(Protocol):
-    """A workflow with its models in memory."""
+    """A workflow with its models in memory. seeds: NAME -> value of the inputs that a seed goes to."""
 
     workflow_hash: str
+    seeds: Mapping[str, int]
 
     def edit(self, image: Path, *, sets: Mapping[str, str] | None = None) -> "Image.Image": ...
 

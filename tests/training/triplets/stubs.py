@@ -19,14 +19,15 @@ EDITS = {"invert": ImageOps.invert, "mirror": ImageOps.mirror, "same": lambda p:
 class Editor:
     """Turns a picture as its file is called; says no to the numbers in `bad`. told: what it was asked."""
 
-    workflow_hash = "0" * 64
+    workflow_hash, seeds = "0" * 64, {"3.seed": 7}
 
     def __init__(self, name: str, bad=()):
-        self.name, self.bad, self.told = name, bad, []
+        self.name, self.bad, self.told, self.drawn = name, bad, [], []
 
     def edit(self, image, *, sets=None):
         said = (sets or {}).get("instruction", "")
         self.told.append((image.name, said))
+        self.drawn.append((sets or {}).get("3.seed"))
         if any(f"scene {n:02d}" in said for n in self.bad):
             raise EditError("the network did not like it")
         return EDITS[self.name](Image.open(image).convert("RGB"))

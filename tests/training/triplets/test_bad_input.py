@@ -11,7 +11,7 @@ from PIL import Image
 from editkit.headless import cli
 from editkit.models.errors import EditError
 from editkit.tests.loopback_judge import serving
-from editkit.tests.training.triplets import scenes
+from editkit.tests.training.triplets import scenes, stubs
 from editkit.tests.training.triplets.stubs import World
 from editkit.tests.training.triplets.test_resuming import contents, table
 from editkit.training.triplets import ledger
@@ -231,6 +231,24 @@ def test_an_editor_that_fails_on_some_is_a_reject_and_on_all_ends_the_run(tmp_pa
     every.bad = ()
     every.editors.clear()
     assert every.run(images, tmp_path / "every") == 0 and len(table(tmp_path / "every")) == 6
+
+
+def test_an_editor_whose_server_is_away_rejects_nothing(tmp_path, images, monkeypatch):
+    class Away(EditError):
+        down = True
+
+    def edit(editor, image, *, sets=None):
+        if len(editor.told) == 2:
+            raise Away("The server at http://127.0.0.1:8188 stayed away.")
+        return usual(editor, image, sets=sets)
+
+    usual = stubs.Editor.edit
+    with monkeypatch.context() as patch:
+        patch.setattr(stubs.Editor, "edit", edit)
+        with pytest.raises(EditError, match="stayed away; put that right and run the same command again"):
+            World().run(images, tmp_path / "out")
+    assert len(ledger.read(tmp_path / "out/state/3_editor_1.jsonl")) == 2
+    assert World().run(images, tmp_path / "out") == 0 and len(table(tmp_path / "out")) == 6
 
 
 def test_words_that_mean_nothing(tmp_path, images, refused):

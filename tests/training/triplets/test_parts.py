@@ -148,6 +148,30 @@ def test_the_model_that_sees_captions_what_has_no_caption(tmp_path):
     assert picture.shape[0] == 3 and 0 <= float(picture.min()) < float(picture.max()) <= 1
 
 
+def test_every_edit_has_a_seed_of_its_own_and_the_same_in_every_run(tmp_path):
+    images, drawn = scenes.write(tmp_path / "images", 4), []
+    for out in ("one", "two"):
+        world = World()
+        assert world.run(images, tmp_path / out, "--workers", 2) == 0
+        drawn.append([seed for editor in world.editors.values() for seed in editor.drawn])
+    assert drawn[0] == drawn[1] and len(set(drawn[0])) == 8 and all(0 <= int(seed) < 2**32 for seed in drawn[0])
+
+
+def test_a_judge_asked_in_both_orders_must_not_change_its_mind(tmp_path):
+    images = scenes.write(tmp_path / "images", 2)
+    assert World(see=lambda *_: "1, it is better.").run(images, tmp_path / "out", "--both-orders") == 0
+    assert (tmp_path / "out/rejects.csv").read_text().count("the judge did not choose: 1 against 2") == 2
+
+
+def test_pictures_may_be_written_as_jpeg(tmp_path):
+    images = scenes.write(tmp_path / "images", 2)
+    assert World().run(images, tmp_path / "out", "--format", "jpg") == 0
+    for row in table(tmp_path / "out"):
+        for side in ("source", "target"):
+            with Image.open(tmp_path / "out/triplets" / row[side]) as picture:
+                assert picture.format == "JPEG" and picture.size == (row["width"], row["height"])
+
+
 @pytest.mark.parametrize(
     ("editors", "reason"),
     [
