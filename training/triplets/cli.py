@@ -89,7 +89,7 @@ def _stages(p: argparse.ArgumentParser) -> None:
     p.add_argument("--tries", type=int, default=3, metavar="N", help="answers that cannot be used, until a reject (3)")
     p.add_argument("--both-orders", action="store_true", help="the judge must choose alike with the two exchanged")
     p.add_argument("--clip-text", type=float, default=0.2, metavar="C", help="least cosine with its caption (0.2)")
-    p.add_argument("--clip-image", type=float, default=0.75, metavar="C", help="least cosine with the source (0.75)")
+    p.add_argument("--clip-image", type=float, default=0.7, metavar="C", help="least cosine with the source (0.7)")
     p.add_argument("--least-change", type=float, default=0.001, metavar="S", help="share of pixels changed (0.001)")
     p.add_argument("--skip", action="append", default=[], choices=SKIPPED, help="leave a check out; may be repeated")
     p.add_argument("--format", default="png", choices=("png", "jpg"), help="of the pictures that are written (png)")

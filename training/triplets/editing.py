@@ -32,7 +32,8 @@ def tasks(out: Path, written: Sequence[dict], places: dict[str, str]) -> list[Ta
 
 def key_of(row: dict) -> str:
     """The key of an instruction's edits."""
-    return f"{row['key']}-{hashlib.sha256(row['instruction'].encode()).hexdigest()[:8]}"
+    mark = hashlib.sha256(row["instruction"].encode()).hexdigest()[:8]
+    return row["key"] if row["key"].endswith(mark) else f"{row['key']}-{mark}"
 
 
 def edit(ledger: Ledger, todo: Sequence[Task], editor: Editor, number: int, out: Path, title: str, pace: Pace) -> None:
