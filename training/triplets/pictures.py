@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...models.errors import EditError
 from .ledger import write
 
 if TYPE_CHECKING:
@@ -36,11 +37,16 @@ def opened(data: bytes) -> "Image.Image":
 
 
 def read(path: Path) -> "Image.Image":
-    """A picture that this build wrote, in RGB."""
+    """A picture that this build wrote, in RGB. EditError for one that has gone or is damaged since."""
     from PIL import Image
 
-    with Image.open(path) as picture:
-        return picture.convert("RGB")
+    try:
+        with Image.open(path) as picture:
+            return picture.convert("RGB")
+    except (OSError, ValueError, SyntaxError):
+        raise EditError(
+            f"{path}, which this build wrote, is gone or damaged; put it back, or begin anew with another --out."
+        ) from None
 
 
 def save(path: Path, picture: "Image.Image") -> Path:

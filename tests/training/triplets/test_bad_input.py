@@ -159,6 +159,18 @@ def test_a_corrupt_ledger_is_named_with_its_line_and_left_alone(tmp_path, done, 
     assert World().run(done / "images", tmp_path / "out") == 0
 
 
+@pytest.mark.parametrize(("name", "harm"), [("edits/1", "gone"), ("pictures", "damaged"), ("edits/2", "damaged")])
+def test_a_picture_of_the_build_that_is_gone_or_damaged_is_named(tmp_path, done, name, harm):
+    """Whoever lost what stages 3 and 4 decided, and a picture with it."""
+    shutil.copytree(done / "out", tmp_path / "out")
+    for ledger_name in ("3_choice", "4_checks"):
+        (tmp_path / f"out/state/{ledger_name}.jsonl").unlink()
+    path = sorted((tmp_path / "out" / name).iterdir())[0]
+    path.unlink() if harm == "gone" else path.write_bytes(path.read_bytes()[:99])
+    with pytest.raises(EditError, match=f"{path.name}, which this build wrote, is gone or damaged"):
+        World().run(done / "images", tmp_path / "out")
+
+
 def test_other_settings_need_another_folder(tmp_path, done):
     images, world = done / "images", World()
     shutil.copytree(done / "out", tmp_path / "out")
