@@ -218,6 +218,8 @@ def test_a_full_disk_ends_the_run_and_loses_nothing(tmp_path, images):
             stopped.append(str(error))
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+        state = [path.read_bytes() for path in (tmp_path / "out/state").glob("*.jsonl")]
+        assert all(data[-1:] in (b"", b"\n") for data in state)  # no half rows
     assert len(stopped) >= 2 and all("Cannot write" in said and "what is done is kept" in said for said in stopped)
     assert any(".jsonl" in said for said in stopped) and any(".png" in said for said in stopped), stopped
     assert not list((tmp_path / "out").rglob("*.part"))
