@@ -1,4 +1,4 @@
-"""The command line: demo, run, edit, export, verify, serve, train, bench, doctor."""
+"""The command line: demo, run, edit, export, verify, serve, train, bench, eval, doctor."""
 
 import argparse
 import contextlib
@@ -129,11 +129,13 @@ def _make_console_safe() -> None:
 
 
 def _dispatch(arguments: list[str]) -> int:
-    # These two have command lines of their own, --help included.
+    # These have command lines of their own, --help included.
     if arguments[:1] == ["train"]:
         return _other_part("training", "train")(arguments[1:])
     if arguments[:1] == ["bench"]:
         return _other_part("benchmarks", "bench")(arguments[1:])
+    if arguments[:1] == ["eval"]:
+        return _other_part("benchmarks.evaluation", "eval")(arguments[1:])
     options = parser().parse_args(arguments)
     return options.command(options)
 
@@ -141,7 +143,7 @@ def _dispatch(arguments: list[str]) -> int:
 def _other_part(folder: str, command: str) -> Callable[[list[str]], int]:
     import importlib
 
-    if not (PACK / folder / "cli.py").is_file():
+    if not (PACK / folder.replace(".", "/") / "cli.py").is_file():
         raise EditError(
             f"`{command}` is not part of this copy of EditKit; clone its repository to have {folder}/."
         )
@@ -188,6 +190,7 @@ def parser() -> argparse.ArgumentParser:
     )
     commands.add_parser("train", help="Train or finetune the models (see train --help).")
     commands.add_parser("bench", help="Measure quality, speed and parity (see bench --help).")
+    commands.add_parser("eval", help="Run the papers' benchmarks on a workflow (see eval --help).")
     command("doctor", "Say what is installed, which weights were found, what is missing.", "", _doctor)
     return top
 
