@@ -1,6 +1,7 @@
 """Two runs of one benchmark side by side: paired differences, and the samples where they differ most."""
 
 import json
+import math
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -78,10 +79,15 @@ def _told(name: str, pair: Paired) -> dict:
 
 def _ranked(metric: str, a: dict, b: dict, keys: Sequence[str]) -> list[dict]:
     """The samples of the largest differences."""
-    known = [k for k in keys if None not in (a[k][metric], b[k][metric]) and a[k][metric] - b[k][metric] == a[k][metric]
-             - b[k][metric]]  # fmt: skip
-    ordered = sorted(known, key=lambda k: -abs(b[k][metric] - a[k][metric]))[:SHOWN]
-    return [{"id": k, "a": a[k], "b": b[k]} for k in ordered]
+    known = [key for key in keys if math.isfinite(_gap(metric, a[key], b[key]))]
+    ordered = sorted(known, key=lambda key: -_gap(metric, a[key], b[key]))[:SHOWN]
+    shown = ("id", "stem", "category", "instruction", "target_caption")
+    return [{name: a[k][name] for name in shown} | {"a": a[k][metric], "b": b[k][metric]} for k in ordered]
+
+
+def _gap(metric: str, a: dict, b: dict) -> float:
+    values = (a[metric], b[metric])
+    return math.nan if None in values else abs(values[1] - values[0])
 
 
 def lines(found: dict) -> list[str]:
@@ -97,18 +103,15 @@ def lines(found: dict) -> list[str]:
     out += ["", f"where they differ most by {found['ranked_by']}:"]
     metric = METRICS[found["ranked_by"]]
     for sample in found["samples"]:
-        a, b = (sample[side][metric.name] * metric.scale for side in ("a", "b"))
-        said = sample["a"]["instruction"] or sample["a"]["target_caption"] or ""
+        a, b = (sample[side] * metric.scale for side in ("a", "b"))
+        said = sample["instruction"] or sample["target_caption"] or ""
         out.append(f"  {sample['id']:<28} {a:.{metric.digits}f} → {b:.{metric.digits}f}  {said[:60]}")
     return out
 
 
 def build(out: Path, found: dict) -> Path:
     """Writes OUT/comparison.json and OUT/page/index.html. Returns the page."""
-    for sample in found["samples"]:
-        for side in ("a", "b"):
-            sample[side] = {k: v for k, v in sample[side].items() if v is not None}
-    folder = out / "page"
+    folder = page.fresh(out / "page")
     parts = [_head(found), _table(found), _gallery(folder, found)]
     write(out / "comparison.json", lambda file: file.write(json.dumps(found, indent=1).encode()))
     return page.document(folder, f"{found['benchmark']}: A and B", parts)
@@ -155,19 +158,10 @@ def _gallery(folder: Path, found: dict) -> str:
 
 def _card(folder: Path, found: dict, sample: dict, metric) -> str:
     a, b = Path(found["a"]), Path(found["b"])
-    stem = sample["a"]["stem"]
-    values = [f"{sample[side][metric.name] * metric.scale:.{metric.digits}f}" for side in ("a", "b")]
+    values = [f"{sample[side] * metric.scale:.{metric.digits}f}" for side in ("a", "b")]
     shown = [("source", a, "source"), (f"A {values[0]}", a, "result"), (f"B {values[1]}", b, "result"),
              ("target", a, "target")]  # fmt: skip
-    pictures = [(caption, _own(folder, thumbs.path(out, stem, kind), str(n))) for n, (caption, out, kind) in
-                enumerate(shown)]  # fmt: skip
-    row = {"note": "", "category": "", "instruction": "", "target_caption": ""} | sample["a"]
-    return page.card(folder, row, [(caption, path) for caption, path in pictures if path], "")
-
-
-def _own(folder: Path, path: Path, prefix: str) -> Path | None:
-    """A copy under a name of its own: A's and B's pictures of a sample have the same."""
-    if not path.is_file():
-        return None
-    page.copied(folder, path, prefix)
-    return folder / page.PICTURES / f"{prefix}{path.name}"
+    pictures = [
+        (caption, thumbs.path(out, sample["stem"], kind), f"{number}_") for number, (caption, out, kind) in enumerate(shown)
+    ]
+    return page.card(folder, sample | {"note": ""}, pictures, "")

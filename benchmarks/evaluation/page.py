@@ -14,12 +14,11 @@ INDEX, PICTURES = "index.html", "pictures"
 SHOWN = 24  # samples with pictures: the worst, the best, and as many in between
 VALUES = 6  # metrics under a sample
 STYLE = Path(__file__).with_name("page.css")
-CAPTIONS = {"source": "source", "result": "result", "target": "target"}
 
 
 def build(out: Path, report: dict, rows: Sequence[dict], headline: str) -> Path:
     """Writes OUT/page/index.html with the pictures that it shows. Returns the file."""
-    folder = _fresh(out / "page")
+    folder = fresh(out / "page")
     parts = [_head(report), *(_table(table) for table in report["tables"]), _left_out(report), _means(report)]
     chosen = spread([row for row in rows if row["status"] == DONE], headline)
     parts += [_gallery(out, folder, chosen, report["metrics"], headline), _failures(report), _foot(report)]
@@ -38,7 +37,7 @@ def document(folder: Path, title: str, parts: Sequence[str]) -> Path:
     return write(folder / INDEX, lambda file: file.write(text.encode()))
 
 
-def _fresh(folder: Path) -> Path:
+def fresh(folder: Path) -> Path:
     """The page's folder without the pictures of an older page."""
     shutil.rmtree(folder / PICTURES, ignore_errors=True)
     return make_folder(folder)
@@ -130,16 +129,16 @@ def _gallery(out: Path, folder: Path, rows: Sequence[dict], means: dict, headlin
 
 
 def _card(out: Path, folder: Path, row: dict, names: Sequence[str]) -> str:
-    shown = [(CAPTIONS[kind], thumbs.path(out, row["stem"], kind)) for kind in thumbs.KINDS]
+    shown = [(kind, thumbs.path(out, row["stem"], kind), "") for kind in thumbs.KINDS]
     return card(folder, row, shown, values(row, names))
 
 
-def card(folder: Path, row: dict, shown: Sequence[tuple[str, Path]], below: str) -> str:
-    """One sample. shown: (caption, picture) of those that are there; they are copied beside the page."""
+def card(folder: Path, row: dict, shown: Sequence[tuple[str, Path, str]], below: str) -> str:
+    """One sample. shown: (caption, picture, what its copy's name begins with); those that are there are shown."""
     figures = "".join(
-        f'<figure><img loading="lazy" src="{copied(folder, path)}" alt="{escape(caption)}">'
+        f'<figure><img loading="lazy" src="{_copied(folder, path, prefix)}" alt="{escape(caption)}">'
         f"<figcaption>{escape(caption)}</figcaption></figure>"
-        for caption, path in shown if path.is_file()
+        for caption, path, prefix in shown if path.is_file()
     )  # fmt: skip
     said = row["instruction"] or row["target_caption"] or ""
     kind = f" · {row['category']}" if row["category"] else ""
@@ -150,7 +149,7 @@ def card(folder: Path, row: dict, shown: Sequence[tuple[str, Path]], below: str)
     )
 
 
-def copied(folder: Path, path: Path, prefix: str = "") -> str:
+def _copied(folder: Path, path: Path, prefix: str) -> str:
     """Copies a picture beside the page. Returns its address there."""
     make_folder(folder / PICTURES)
     name = f"{prefix}{path.name}"

@@ -176,7 +176,7 @@ def _folder() -> Benchmark:
               "face_source", SECONDS))),)),
     )  # fmt: skip
     metrics = (*target, *kept, *words, "vie_weighted", "l1_source", "clip_i_source", "dino_source", "face_source")
-    return Benchmark("folder", "Folder", metrics, tables, words=False, headline="l1_target")
+    return Benchmark("folder", "Edits of a folder", metrics, tables, words=False, headline="l1_target")
 
 
 BENCHMARKS = {made.name: made for made in (_pie(), _magicbrush(), _emu(), _anybench(), _gedit(), _kontext(), _folder())}

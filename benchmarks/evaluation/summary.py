@@ -34,7 +34,7 @@ def report(benchmark: Benchmark, rows: Sequence[dict], settings: dict, missing: 
         "open": open_ones,
         "missing": missing,
         "notes": list(notes),
-        "tables": [_table(table, done) for table in benchmark.tables],
+        "tables": [made for table in benchmark.tables if _says(made := _table(table, done))],
         "metrics": {name: _number(found, 1) | {"said": _said(name)} for name, found in metrics.items() if found.count},
     }
 
@@ -53,6 +53,12 @@ def _table(table: Table, rows: Sequence[dict]) -> dict:
     theirs = [_theirs(row, len(table.columns)) for row in known["rows"]]
     return {"title": table.title, "columns": list(table.columns), "ours": ours, "printed": theirs,
             "source": known["source"], "note": table.note}  # fmt: skip
+
+
+def _says(table: dict) -> bool:
+    """Whether a table holds any number."""
+    ours = any(cell["count"] for row in table["ours"] for cell in row["cells"])
+    return ours or bool(table["printed"])
 
 
 def _theirs(row: list, columns: int) -> dict:

@@ -26,6 +26,8 @@ DINO_B8 = Known("dino-vitb8", "ViTModel", "343 MB", "huggingface.co/facebook/din
 
 def load(known: Known, models: Path | None, **options):
     """(the model without gradients on the computing device, its folder). Missing when it cannot be had."""
+    from safetensors import SafetensorError
+
     from ....nodes.host.devices import load_device
 
     try:
@@ -38,7 +40,7 @@ def load(known: Known, models: Path | None, **options):
         raise missing.weights(f"{known.name} in transformers' format", known.size, known.source, place)
     try:
         model = getattr(transformers, known.kind).from_pretrained(folder, **FROM_FOLDER, **options)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError) as error:
         raise missing.damaged(f"{known.name} in {folder}", str(error).splitlines()[0]) from None
     return model.requires_grad_(False).eval().float().to(load_device()), folder
 
