@@ -95,7 +95,7 @@ def lines(found: dict) -> list[str]:
     out = [f"A: {found['a']}", f"B: {found['b']}", f"{found['shared']} samples that both have (B minus A)", ""]
     out.append(f"{'metric':<22}{'A':>10}{'B':>10}{'B - A':>10}  {'95 % interval':<22}{'B wins':>7}  better")
     for name, told in found["metrics"].items():
-        digits = METRICS[name].digits
+        digits = METRICS[name].digits + 1
         a, b, difference, low, high = (f"{told[k]:.{digits}f}" for k in ("a", "b", "difference", "low", "high"))
         span = f"[{low}, {high}]"
         out.append(f"{name + ' ' + METRICS[name].arrow:<22}{a:>10}{b:>10}{difference:>10}  {span:<22}"
@@ -105,7 +105,8 @@ def lines(found: dict) -> list[str]:
     for sample in found["samples"]:
         a, b = (sample[side] * metric.scale for side in ("a", "b"))
         said = sample["instruction"] or sample["target_caption"] or ""
-        out.append(f"  {sample['id']:<28} {a:.{metric.digits}f} → {b:.{metric.digits}f}  {said[:60]}")
+        digits = metric.digits + 1
+        out.append(f"  {sample['id']:<28} {a:.{digits}f} → {b:.{digits}f}  {said[:60]}")
     return out
 
 
@@ -118,7 +119,7 @@ def build(out: Path, found: dict) -> Path:
 
 
 def _head(found: dict) -> str:
-    names = [settings["workflow"] for settings in found["settings"]]
+    names = [" ".join((settings["workflow"], *settings["set"])) for settings in found["settings"]]
     return (
         f"<h1>{escape(BENCHMARKS[found['benchmark']].title)}: A and B</h1>\n"
         f"<p>A: {escape(names[0])} <span class=\"soft\">({escape(found['a'])})</span><br>B: {escape(names[1])} "
@@ -140,12 +141,13 @@ def _table(found: dict) -> str:
 
 
 def _line(metric, told: dict) -> str:
-    a, b, difference, low, high = (f"{told[k]:.{metric.digits}f}" for k in ("a", "b", "difference", "low", "high"))
+    values = (told[k] for k in ("a", "b", "difference", "low", "high"))
+    a, b, difference, low, high = (f"{value:.{metric.digits + 1}f}" for value in values)
     kind = {"B": "good", "A": "bad"}.get(told["better"], "")
     return (
         f"<tr><td>{escape(metric.name)} {metric.arrow}</td><td>{a}</td><td>{b}</td>"
         f'<td class="{kind}">{difference}</td>'
-        f"<td>{low} – {high}</td><td>{told['wins']:.0%}</td><td>{told['better'] or 'not clear'}</td></tr>"
+        f"<td>[{low}, {high}]</td><td>{told['wins']:.0%}</td><td>{told['better'] or 'not clear'}</td></tr>"
     )
 
 
@@ -158,10 +160,11 @@ def _gallery(folder: Path, found: dict) -> str:
 
 def _card(folder: Path, found: dict, sample: dict, metric) -> str:
     a, b = Path(found["a"]), Path(found["b"])
-    values = [f"{sample[side] * metric.scale:.{metric.digits}f}" for side in ("a", "b")]
+    values = [f"{sample[side] * metric.scale:.{metric.digits + 1}f}" for side in ("a", "b")]
     shown = [("source", a, "source"), (f"A {values[0]}", a, "result"), (f"B {values[1]}", b, "result"),
              ("target", a, "target")]  # fmt: skip
     pictures = [
-        (caption, thumbs.path(out, sample["stem"], kind), f"{number}_") for number, (caption, out, kind) in enumerate(shown)
+        (caption, thumbs.path(out, sample["stem"], kind), f"{number}_")
+        for number, (caption, out, kind) in enumerate(shown)
     ]
     return page.card(folder, sample | {"note": ""}, pictures, "")

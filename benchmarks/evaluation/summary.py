@@ -11,7 +11,7 @@ from .papers import SECONDS, Benchmark, Cell, Table, printed
 
 FORMAT = 1
 MOST_ERRORS = 10
-WIDTH = 30  # of a method's name in the text
+WIDTH = 33  # of a method's name in the text
 
 
 def report(benchmark: Benchmark, rows: Sequence[dict], settings: dict, missing: dict[str, str], notes: Sequence[str]):

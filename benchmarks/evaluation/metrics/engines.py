@@ -1,5 +1,6 @@
 """The models behind the metrics, each loaded once when the first metric asks for it."""
 
+import importlib.util
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -63,8 +64,6 @@ class Engines:
 
 def _pixels():
     """torchmetrics, of which PSNR and SSIM are."""
-    try:
-        import torchmetrics  # noqa: F401
-    except ImportError:
-        raise package("torchmetrics", "pip install -r requirements-eval.txt") from None
-    return "pixels"
+    if importlib.util.find_spec("torchmetrics") is None:
+        raise package("torchmetrics", "pip install -r requirements-eval.txt")
+    return PIXELS

@@ -26,8 +26,9 @@ def models(tmp_path_factory):
         tiny_vision.write_clip(root / name)
     for seed, name in enumerate(("dino-vits16", "dino-vitb8")):
         config = transformers.ViTConfig(
-            hidden_size=24, num_hidden_layers=2, num_attention_heads=3, intermediate_size=32, image_size=32, patch_size=8
-        )
+            hidden_size=24, num_hidden_layers=2, num_attention_heads=3, intermediate_size=32, image_size=32,
+            patch_size=8,
+        )  # fmt: skip
         torch.manual_seed(seed)
         transformers.ViTModel(config).save_pretrained(root / name)
     return root
