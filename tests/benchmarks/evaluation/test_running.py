@@ -113,7 +113,16 @@ def test_a_stopped_run_goes_on_where_it_was(evaluate, data):
     made = evaluate("folder", data)
     assert [path.name for path, _ in made.editor.asked] == ["2_source.png"]
     assert {k: v for k, v in rows(made.out).items() if k in kept} == kept and made.report["done"] == 3
-    assert evaluate("folder", data).editor.asked == []
+    again = evaluate("folder", data)
+    assert again.editor.asked == [] and again.report == made.report
+
+
+def test_what_is_measured_is_not_measured_again(evaluate, data, monkeypatch):
+    from editkit.benchmarks.evaluation import running
+
+    made = evaluate("folder", data)
+    monkeypatch.setattr(running, "measured", None)  # a call would raise
+    assert evaluate("folder", data).report == made.report
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
