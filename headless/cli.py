@@ -1,4 +1,4 @@
-"""The command line: demo, run, edit, export, verify, serve, inspect, train, data, bench, doctor."""
+"""The command line: demo, run, edit, export, verify, serve, inspect, train, data, bench, eval, doctor."""
 
 import argparse
 import contextlib
@@ -136,6 +136,8 @@ def _dispatch(arguments: list[str]) -> int:
         return _other_part("training", "train")(arguments[1:])
     if arguments[:1] == ["bench"]:
         return _other_part("benchmarks", "bench")(arguments[1:])
+    if arguments[:1] == ["eval"]:
+        return _other_part("benchmarks.evaluation", "eval")(arguments[1:])
     if arguments[:1] == ["data"]:
         return _data(arguments[1:])
     options = parser().parse_args(arguments)
@@ -145,7 +147,7 @@ def _dispatch(arguments: list[str]) -> int:
 def _other_part(folder: str, command: str) -> Callable[[list[str]], int]:
     import importlib
 
-    if not (PACK / folder / "cli.py").is_file():
+    if not (PACK / folder.replace(".", "/") / "cli.py").is_file():
         raise EditError(
             f"`{command}` is not part of this copy of EditKit; clone its repository to have {folder}/."
         )
@@ -201,6 +203,7 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("train", help="Train or finetune the models (see train --help).")
     commands.add_parser("data", help="Build training triplets, and look at them (see data --help).")
     commands.add_parser("bench", help="Measure quality, speed and parity (see bench --help).")
+    commands.add_parser("eval", help="Run the papers' benchmarks on a workflow (see eval --help).")
     command("doctor", "Say what is installed, which weights were found, what is missing.", "", _doctor)
     return top
 
