@@ -8,6 +8,7 @@ const LOOK_EVERY = 500; // ms
 const FOLDED = 34; // px high
 const UNFOLDED = 380;
 const living = new Set(); // painters of nodes that are on a graph
+const old = new WeakSet(); // those that have been looked at since
 
 /** Calls `more` after whatever a node's own callback does. */
 function also(node, callback, more) {
@@ -32,16 +33,19 @@ function createWidget(node, name, [, options = {}]) {
   widget.options.socketless = true;
   widget.serializeValue = () => painter.save();
   also(node, "onAdded", () => living.add(painter));
-  also(node, "onRemoved", () => living.delete(painter));
+  also(node, "onRemoved", () => {
+    living.delete(painter);
+    painter.dialog?.close();
+  });
   also(node, "onConnectionsChange", () => painter.refresh());
-  painter.onFold = () => resize(node);
+  painter.onFold = () => resize(node, painter);
   node.editkitPainter = painter;
   return { widget, minWidth: 340 };
 }
 
-/** Gives a node the height that its painter asks for now, once it stands in the graph. */
-function resize(node) {
-  if (!node.graph || app.configuringGraph) return;
+/** Gives a node the height that its painter asks for now. One that is being loaded keeps its stored size. */
+function resize(node, painter) {
+  if (!old.has(painter)) return;
   node.setSize([node.size[0], node.computeSize()[1]]);
   node.graph.setDirtyCanvas?.(true, true);
 }
@@ -50,6 +54,11 @@ app.registerExtension({
   name: "EditKit.MaskPainter",
   getCustomWidgets: () => ({ EDITKIT_MASK: createWidget }),
   setup() {
-    setInterval(() => living.forEach((painter) => painter.refresh()), LOOK_EVERY);
+    setInterval(() => {
+      for (const painter of living) {
+        painter.refresh();
+        old.add(painter);
+      }
+    }, LOOK_EVERY);
   },
 });

@@ -77,16 +77,20 @@ export async function decoded(blob, width = 0, height = 0) {
   return { bytes, ...size };
 }
 
-/** Bytes at another size, with smooth edges. */
-export async function resized(bytes, width, height, newWidth, newHeight) {
-  return (await decoded(await greyPng(bytes, width, height), newWidth, newHeight)).bytes;
+/** The bytes of a mask at another size, with smooth edges. */
+export function resized({ data, width, height }, newWidth, newHeight) {
+  const canvas = Object.assign(document.createElement("canvas"), { width, height });
+  const image = new ImageData(width, height);
+  for (let i = 0; i < data.length; i++) image.data.set([data[i], data[i], data[i], 255], 4 * i);
+  canvas.getContext("2d").putImageData(image, 0, 0);
+  return luminance(canvas, newWidth, newHeight);
 }
 
-function luminance(bitmap, width, height) {
+function luminance(source, width, height) {
   const canvas = Object.assign(document.createElement("canvas"), { width, height });
   const context = canvas.getContext("2d", { willReadFrequently: true });
   context.imageSmoothingQuality = "high";
-  context.drawImage(bitmap, 0, 0, width, height);
+  context.drawImage(source, 0, 0, width, height);
   const { data } = context.getImageData(0, 0, width, height);
   const bytes = new Uint8Array(width * height);
   for (let i = 0, at = 0; i < bytes.length; i++, at += 4) {

@@ -36,12 +36,16 @@ export async function wire(page, { photo, type, scale = 1, mask = null, inputs =
   return id;
 }
 
-/** Waits until the painter shows its picture and stands still. */
+/** Waits until the painter shows its picture, or that there is none, and stands still. */
 export async function settled(page) {
-  await page.waitForTimeout(700); // it looks at the graph every half second
-  await page.waitForFunction(() => {
-    const image = document.querySelector(".editkit-frame img");
-    return !image || image.hidden || image.complete;
+  await page.evaluate(async () => {
+    const painters = window.app.graph.nodes.map((node) => node.editkitPainter).filter(Boolean);
+    for (const painter of painters) {
+      painter.refresh(); // else it looks at the graph every half second
+      await painter.loading;
+      await painter.seeking;
+    }
+    for (let frame = 0; frame < 3; frame++) await new Promise(requestAnimationFrame);
   });
 }
 
