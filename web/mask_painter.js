@@ -9,6 +9,7 @@ const FOLDED = 34; // px high
 const UNFOLDED = 380;
 const living = new Set(); // painters of nodes that are on a graph
 const old = new WeakSet(); // those that have been looked at since
+const tall = new WeakMap(); // how high their nodes were when they were folded
 
 /** Calls `more` after whatever a node's own callback does. */
 function also(node, callback, more) {
@@ -46,7 +47,9 @@ function createWidget(node, name, [, options = {}]) {
 /** Gives a node the height that its painter asks for now. One that is being loaded keeps its stored size. */
 function resize(node, painter) {
   if (!old.has(painter)) return;
-  node.setSize([node.size[0], node.computeSize()[1]]);
+  if (!painter.open) tall.set(painter, node.size[1]);
+  const least = node.computeSize()[1];
+  node.setSize([node.size[0], painter.open ? Math.max(least, tall.get(painter) ?? 0) : least]);
   node.graph.setDirtyCanvas?.(true, true);
 }
 

@@ -170,7 +170,8 @@ def test_a_name_that_leads_out_of_the_folder_is_refused(inputs, name):
 def test_a_mask_that_vanished_is_named_before_the_run(inputs):
     with pytest.raises(PromptRefused) as refused:
         Runner(node_classes()).run(prompt(mask_paint="editkit/gone.png"))
-    assert "The painted mask 'editkit/gone.png' is not in" in str(refused.value)
+    said = "The painted mask 'editkit/gone.png' is not in the input folder any more; paint it again, or wire a mask."
+    assert said in str(refused.value)
     (errors,) = [entry["errors"] for entry in refused.value.node_errors.values()]
     assert [e["type"] for e in errors] == ["custom_validation_failed"]
 

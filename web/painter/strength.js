@@ -168,8 +168,8 @@ export class Strength {
     const record = from.pop();
     if (!record || this.stroke) return false;
     const resized = record.width !== this.width || record.height !== this.height;
-    const tiles = new Map([...record.tiles.keys()].map((index) => [index, this.copyTile(index)]));
-    to.push(resized ? this.snapshot() : this.record(tiles));
+    const touched = () => new Map([...record.tiles.keys()].map((index) => [index, this.copyTile(index)]));
+    to.push(resized ? this.snapshot() : this.record(touched()));
     if (resized) {
       Object.assign(this, { width: record.width, height: record.height });
       this.data = new Uint8Array(record.width * record.height);
