@@ -36,7 +36,7 @@ def test_a_stroke_beside_the_picture_is_no_step(found):
 
 
 def test_the_history_is_bounded(found):
-    assert 0 < found["bytes"] <= 64 * 2**20 and 1 < found["kept"] < 12
+    assert 0 < found["bytes"] <= 64 * 2**20 and 1 < found["kept"] < 8
 
 
 def test_the_png_is_grey_and_exact_and_its_name_its_own(found):
