@@ -22,7 +22,7 @@ function also(node, callback, more) {
 }
 
 function createWidget(node, name, [, options = {}]) {
-  const painter = new Painter(node, { app, api }, options);
+  const painter = new Painter(node, { app, api, noted }, options);
   const widget = node.addDOMWidget(name, "EDITKIT_MASK", painter.root, {
     hideOnZoom: false,
     socketless: true,
@@ -42,6 +42,13 @@ function createWidget(node, name, [, options = {}]) {
   painter.onFold = () => resize(node, painter);
   node.editkitPainter = painter;
   return { widget, minWidth: 340 };
+}
+
+/** Lets ComfyUI see that the workflow has changed, as it sees it by itself after a click on the canvas. */
+function noted() {
+  const tracker = app.extensionManager?.workflow?.activeWorkflow?.changeTracker;
+  if (tracker?.captureCanvasState) tracker.captureCanvasState();
+  else tracker?.checkState?.();
 }
 
 /** Gives a node the height that its painter asks for now. One that is being loaded keeps its stored size. */

@@ -6,6 +6,7 @@ const SUBFOLDER = "editkit";
 const KEPT_BYTES = 32 * 2 ** 20;
 // What was painted on this page, by name: undoing a change of the graph asks for states that were never uploaded.
 const drafts = new Map();
+const stored = new Set(); // those of them that the server has
 
 export function pathOf(name) {
   return `${SUBFOLDER}/${name}`;
@@ -21,6 +22,11 @@ export async function keep(path, bytes, width, height) {
     total -= blob.size;
   }
   return drafts.get(path);
+}
+
+/** Whether a mask was painted here and is not on the server yet. */
+export function isDraft(path) {
+  return drafts.has(path) && !stored.has(path);
 }
 
 /** Uploads a PNG; returns the path under which the server keeps it. Throws one sentence. */
@@ -39,8 +45,9 @@ export async function upload(api, path, blob) {
   if (reply.status !== 200) {
     throw new Error(`The painted mask could not be uploaded (HTTP ${reply.status}); see the server's log.`);
   }
-  const stored = await reply.json();
-  return [stored.subfolder, stored.name].filter(Boolean).join("/");
+  const { subfolder, name } = await reply.json();
+  stored.add(path);
+  return [subfolder, name].filter(Boolean).join("/");
 }
 
 /** Where the browser gets a file that a widget names: `folder/name.png`, also with ` [output]` or the like behind. */

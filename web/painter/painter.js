@@ -2,7 +2,7 @@
 
 import { pictureOf } from "./backdrop.js";
 import { connect, enlarge } from "./controls.js";
-import { decoded, download, keep, pathOf, resized, upload } from "./files.js";
+import { decoded, download, isDraft, keep, pathOf, resized, upload } from "./files.js";
 import { fingerprint } from "./png.js";
 import { Strength } from "./strength.js";
 import { build, Overlay, parts } from "./view.js";
@@ -12,7 +12,8 @@ const UPLOAD_AFTER = 1500; // ms
 const SMALLEST = 1; // px across
 
 export class Painter {
-  /** host: {app, api}; over: the MASK input that goes before the paint; opens: unfolded where nothing is linked. */
+  /** host: {app, api, noted}, the last to be called after a change.
+   *  over: the MASK input that goes before the paint; opens: unfolded where nothing is linked. */
   constructor(node, host, { over = "mask", opens = false } = {}) {
     Object.assign(this, { node, host, over, opens, value: "", picture: null, sought: null, dirty: false, problem: "" });
     this.mask = new Strength(DEFAULT_SIDE, DEFAULT_SIDE);
@@ -32,7 +33,7 @@ export class Painter {
   setValue(value) {
     value = typeof value === "string" ? value : "";
     if (value === this.value) return;
-    Object.assign(this, { value, dirty: false, problem: "" });
+    Object.assign(this, { value, dirty: isDraft(value), problem: "" });
     clearTimeout(this.timer);
     this.loading = value ? this.restore(value) : Promise.resolve(this.blank());
     this.refresh();
@@ -67,6 +68,7 @@ export class Painter {
       this.timer = setTimeout(() => this.save().catch(() => {}), UPLOAD_AFTER); // queueing tries again, aloud
     }
     this.show();
+    this.host.noted();
   }
 
   stem() {
@@ -285,7 +287,7 @@ export class Painter {
     this.node.properties ??= {};
     this.node.properties.editkit_painter = open ? "open" : "closed";
     this.refresh();
-    this.host.app.graph?.change?.();
+    this.host.noted();
   }
 
   /** Shows or hides the painter under its head, and gives the node the room. */
