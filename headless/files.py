@@ -10,7 +10,6 @@ from typing import BinaryIO
 
 from .errors import EditError
 
-
 PART = ".part"
 
 

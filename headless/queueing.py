@@ -49,7 +49,7 @@ class Flight:
     began: float = field(default_factory=time.monotonic)
     tried: bool = False  # the server may have it
     taken: bool = False  # the server has said that it has it
-    number: float | None = None  # its place in all that the server was given since it started
+    life: int | None = None  # of the server, when it took the job last
     losses: int = 0
     partial: str | None = None  # why some of its outputs will not be made
     blocked: list[str] = field(default_factory=list)
@@ -66,6 +66,7 @@ class Queue:
         self.flying: dict[str, Flight] = {}
         self.uploaded: dict[str, str] = {}  # hash -> what the server calls it
         self.reporter: Reporter | None = None
+        self.life, self.number = 0, -1.0
         self.total = self.done = self.before = self.failed = 0
 
     def run(self, jobs: list[Job]) -> None:
@@ -156,11 +157,20 @@ class Queue:
             said = {"message": "The server refused it", "details": ""} | (reply.get("error") or {})
             raise PromptRefused(said, errors)
         flight.taken = True
-        number = reply.get("number") if isinstance(reply.get("number"), (int, float)) else None
-        flight.losses += flight.number is not None and number is not None and number > flight.number
-        flight.number = number
+        self._count(flight, reply.get("number"))
         if errors:
             flight.partial = str(PromptRefused({"message": "", "details": ""}, errors))
+
+    def _count(self, flight: Flight, number) -> None:
+        """A server numbers what it is given, and begins anew when it is started anew: that is a life of its own.
+
+        A job that comes twice in one life was taken off the queue by somebody.
+        """
+        number = number if isinstance(number, (int, float)) else self.number + 1
+        self.life += number <= self.number
+        self.number = number
+        flight.losses += flight.life == self.life
+        flight.life = self.life
 
     # -- following ----------------------------------------------------------------------------------------
 

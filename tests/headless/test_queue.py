@@ -432,13 +432,14 @@ def test_two_clients_do_not_share_a_folder(fake, place, capsys):
 
 
 def test_results_that_came_while_the_client_was_dead_are_fetched_not_made_again(fake, place):
-    fake.seconds = 0.5
+    fake.seconds, fake.steps = 60, 100
     process = client(fake, "--batch", "photos")
-    until(lambda: fake.pending)
+    until(lambda: len(fake.bodies) == 2)
     process.kill()
     process.communicate()
-    until(lambda: not fake.pending and not fake.running)
-    assert len(fake.executed()) == 2 and not results()
+    fake.seconds = 0.1
+    until(lambda: len(fake.history) == 2)
+    assert not results()
     fake.seconds = 0.01
     assert queue(fake, "--batch", "photos") == 0
     assert results() == wanted() and len(fake.executed()) == 5
@@ -502,7 +503,7 @@ def test_a_server_killed_at_any_instant_costs_nothing_but_time(fake, place, at_l
     fake.seconds, rng, over, lives = 0.05, random.Random(5), threading.Event(), []
 
     def torment():
-        while not over.wait(0.1 + 0.25 * rng.random()):
+        while len(lives) < at_length(8, 60) and not over.wait(0.1 + 0.25 * rng.random()):
             fake.stop()
             lives.append(len(fake.executed()))
             time.sleep(0.05 * rng.random())
