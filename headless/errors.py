@@ -10,7 +10,8 @@ from ..models.errors import EditError
 
 __all__ = ["EditError", "NodeFailed", "PromptRefused", "named", "needs_server", "not_on_server"]
 
-DISK_FULL = re.compile(r"\[Errno 28\] (?P<what>[^:]+)(?:: '(?P<where>.*)')?")
+# no space left, file too large (a limit), read-only, quota exceeded: as the system's own errors read
+CANNOT_WRITE = re.compile(r"\[Errno (?:27|28|30|122)\] (?P<what>[^:]+)(?:: '(?P<where>.*)')?")
 
 
 def needs_server(class_type: str) -> str:
@@ -67,8 +68,8 @@ class NodeFailed(EditError):
         name = named(details["node_type"], title)
         kind = details["exception_type"]
         # An EditError is already the sentence; of any other exception its type is half the message.
-        known = kind.rsplit(".", 1)[-1] in ("EditError", "NodeFailed", "PromptRefused", "ValueError")
-        full = DISK_FULL.fullmatch(said)
+        known = kind.rsplit(".", 1)[-1] in ("EditError", "NodeFailed", "PromptRefused", "Unwritable", "ValueError")
+        full = CANNOT_WRITE.fullmatch(said)
         if full:  # core's SaveImage raises the system's error, ours has said it already
             where = full["where"] or "the result"
             said, known = f"Cannot write {where}: {full['what']}; choose another place for the results.", True

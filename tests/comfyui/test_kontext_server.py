@@ -14,8 +14,8 @@ from editkit.tests.house import pack
 from editkit.tests.house.workflow_checks import MEDIA_INPUTS
 
 TEMPLATES = (
-    "kontext_local_edit", "kontext_multi_turn", "kontext_style_reference", "kontext_text_edit", "kontext_two_references",
-    "kontext_visual_cue",
+    "kontext_local_edit", "kontext_multi_turn", "kontext_style_reference", "kontext_text_edit",
+    "kontext_two_references", "kontext_visual_cue",
 )  # fmt: skip
 TINY = {"UNETLoader": "TinyFlux", "DualCLIPLoader": "TinyFluxClip", "VAELoader": "TinyFluxVae"}
 API, MEDIA = pack.ROOT / "workflows/api", pack.ROOT / "workflows/media"

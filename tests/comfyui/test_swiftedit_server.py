@@ -88,7 +88,8 @@ def test_another_edit_of_the_same_photograph_loads_and_encodes_nothing_again(swi
 
 
 def test_the_sheet_of_scales_is_drawn(swift):
-    (sheet,) = results(swift, prepared(swift, "swiftedit_scale_sweep", edit_scales="0, 1", text_scales="1, 2, 3", cell=96))
+    scales = {"edit_scales": "0, 1", "text_scales": "1, 2, 3", "cell": 96}
+    (sheet,) = results(swift, prepared(swift, "swiftedit_scale_sweep", **scales))
     assert sheet.shape[1] > 3 * 96 and sheet.shape[0] > 2 * 60
 
 

@@ -91,7 +91,6 @@ def test_the_server_and_the_headless_runner_give_the_same_picture(server, checko
     assert alone and [p.shape for p in queued] == [p.shape for p in alone]
     assert texts == their_texts
     worst = max(float(np.abs(a - b).max()) for a, b in zip(queued, alone, strict=True))
-    print("WORST", twin.stem, worst * 255)
     assert worst <= MOST_DIFFERENCE, f"differs by {worst * 255:.1f}/255"
 
 
