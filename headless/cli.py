@@ -1,4 +1,4 @@
-"""The command line: demo, run, edit, export, verify, serve, train, bench, doctor."""
+"""The command line: demo, run, edit, batch, export, verify, serve, train, bench, doctor."""
 
 import argparse
 import contextlib
@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from .batch import command as batch
 from .errors import EditError
 from .folders import PACK, Folders
 
@@ -186,6 +187,7 @@ def parser() -> argparse.ArgumentParser:
     _serve_arguments(
         command("serve", "Serve a bundle's page to this machine.", SERVE_EXAMPLES, _mobile("serve"))
     )
+    batch.arguments(command("batch", batch.HELP, batch.EXAMPLES, batch.command))
     commands.add_parser("train", help="Train or finetune the models (see train --help).")
     commands.add_parser("bench", help="Measure quality, speed and parity (see bench --help).")
     command("doctor", "Say what is installed, which weights were found, what is missing.", "", _doctor)

@@ -24,7 +24,8 @@ from .workflow import Workflow
 if TYPE_CHECKING:
     from PIL import Image
 
-IMAGE, RESULT = "image", "result"
+IMAGE, RESULT, SEED = "image", "result", "seed"  # titles
+SEEDS = ("seed", "noise_seed")  # inputs
 
 
 class Editor:
@@ -75,6 +76,15 @@ class Editor:
         if not saved:
             raise EditError("The node titled 'result' made no picture; title a node that saves one so.")
         return saved
+
+    @property
+    def seeds(self) -> dict[str, int]:
+        """NAME -> value of the inputs that a seed goes to: of the node titled `seed`, else all that are called so."""
+        titled = workflow.titled(self.work.prompt, SEED)
+        nodes = {titled: self.work.prompt[titled]} if titled else self.work.prompt
+        names = (*SEEDS, "value") if titled else SEEDS
+        found = {f"{key}.{n}": node["inputs"].get(n) for key, node in nodes.items() for n in names}
+        return {name: int(value) for name, value in found.items() if str(value).lstrip("-").isdecimal()}
 
     def close(self) -> None:
         """Gives the models' memory back."""
