@@ -3,6 +3,7 @@
 import logging
 import os
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -47,7 +48,8 @@ def connected(address: str | None, wanted: "Resources", held: int) -> Iterator:
     if address is None:
         quiet |= _local(wanted, held)
     try:
-        ray.init(address=address or "local", **quiet)
+        with _hushed():
+            ray.init(address=address or "local", **quiet)
     except (ConnectionError, RuntimeError, ValueError, OSError) as problem:
         what = f"Cannot join the Ray cluster at {address}" if address else "Cannot start Ray on this machine"
         raise EditError(f"{what}: {first_line(problem)}") from problem
@@ -57,6 +59,20 @@ def connected(address: str | None, wanted: "Resources", held: int) -> Iterator:
     finally:
         ray.cloudpickle.unregister_pickle_by_value(shipping)
         ray.shutdown()
+
+
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """Keeps what Ray's C++ half says as it starts off the terminal; what goes wrong comes as an exception."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _local(wanted: "Resources", held: int) -> dict:

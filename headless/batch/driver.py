@@ -90,9 +90,7 @@ def _reports(ray, task: Task, pool: Resources, held: int, cursor: list | None) -
         compute=ActorPoolStrategy(size=pool.workers, max_tasks_in_flight_per_actor=2),
         num_cpus=pool.cpus,
         num_gpus=pool.gpus,
-        max_restarts=-1,
-        max_task_retries=-1,
-    )
+    )  # Ray Data starts a dead actor again, and gives it what it had, without end
     try:
         for batch in reports.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
             yield from (Report.read(text) for text in batch.column("report").to_pylist())

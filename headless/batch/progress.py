@@ -17,8 +17,8 @@ class Progress:
 
     def add(self, report: Report) -> None:
         if self._first is None:
-            self._first = time.monotonic() - report.busy
-        for name in ("edited", "found", "failed", "busy", "model"):
+            self._first = time.monotonic() - report.busy - report.load
+        for name in ("edited", "found", "failed", "busy", "load", "model"):
             setattr(self.sum, name, getattr(self.sum, name) + getattr(report, name))
         self._show()
 
@@ -40,12 +40,14 @@ class Progress:
 
     def shares(self) -> str:
         """Where the workers' time went, of which each had as much as the job took."""
-        whole = self.seconds * self.workers
-        model, rest = self.sum.model / whole, max(0.0, self.sum.busy - self.sum.model) / whole
-        return (
-            f"the workers' time: {model:.0%} in the workflow's nodes, {rest:.0%} reading, hashing and writing, "
-            f"{max(0.0, 1 - model - rest):.0%} waiting"
-        )
+        whole, done = self.seconds * self.workers, self.sum
+        parts = {
+            "in the workflow's nodes": done.model / whole,
+            "reading, hashing and writing": max(0.0, done.busy - done.model) / whole,
+            "starting": done.load / whole,
+        }
+        said = ", ".join(f"{share:.0%} {what}" for what, share in parts.items())
+        return f"the workers' time: {said}, {max(0.0, 1 - sum(parts.values())):.0%} waiting"
 
     def _show(self) -> None:
         terminal, now = sys.stderr.isatty(), time.monotonic()

@@ -57,6 +57,7 @@ class Report:
     found: int = 0
     failed: int = 0
     busy: float = 0.0  # seconds
+    load: float = 0.0  # seconds before them, in which the worker read the workflow and imported what it needs
     model: float = 0.0  # seconds of them in the workflow's nodes that edit
     stop: str | None = None
     end: dict | None = None  # of a leg: where the next one begins, and what it held

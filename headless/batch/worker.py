@@ -29,11 +29,12 @@ class Worker:
         self.task, self.server = task, server
         self.ledger, self.source, self.out = task.ledger(), task.source(), Path(task.out)
         self.home = self.out / WORK / uuid.uuid4().hex  # the driver clears what a killed worker leaves
-        self._editor = None
+        self._editor, self._load = None, 0.0
 
     @property
     def editor(self):
         if self._editor is None:
+            began = time.perf_counter()
             from ..editor import Editor
 
             if self.server is None:
@@ -42,6 +43,7 @@ class Worker:
                 torch.set_num_threads(self.task.threads)
             places = Folders(inputs=(self.home,))
             self._editor = Editor(self.out / WORKFLOW, server=self.server, places=places)
+            self._load = time.perf_counter() - began
         return self._editor
 
     def edit(self, chunk: Chunk) -> Report:
@@ -59,7 +61,9 @@ class Worker:
             report.stop = f"Cannot write to {self.out}: {problem.strerror or problem}; make room there."
         finally:
             shutil.rmtree(self.home, ignore_errors=True)
-        report.busy, report.model = time.perf_counter() - began, self._model_seconds() - before
+        report.load, self._load = self._load, 0.0
+        report.busy = time.perf_counter() - began - report.load
+        report.model = self._model_seconds() - before
         return report
 
     def _model_seconds(self) -> float:
@@ -127,7 +131,7 @@ class Worker:
         """What is noted of a result that is there already; another worker may have made it, or an earlier run."""
         for suffix in pictures.SUFFIXES:
             path = self.out / f"{name}{suffix}"
-            if path.is_file():
+            if path.is_file() and path.stat().st_size:  # a power cut can leave an empty one
                 frames = 1
                 while _frame(path, frames).is_file():
                     frames += 1
