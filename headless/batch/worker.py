@@ -104,22 +104,27 @@ class Worker:
             return replace(row, error=f"{DEATHS} workers died while they edited this picture; try it with `run`.")
         journal.begin(path)
         try:
-            return self._edited(item, contents, row)
+            file = self.source.file(item) if contents is None else self._stored(contents)
+            row = self._identified(file, row)
+            return self._edited(file, row)
         except Exception as problem:
             if _is_the_disks(problem):
                 raise
             said = str(problem) if isinstance(problem, EditError) else f"{type(problem).__name__}: {problem}"
             return replace(row, error=" ".join(spelled(said).split()))
 
-    def _edited(self, item: Item, contents: bytes | None, row: Row) -> Row:
-        began = time.perf_counter()
-        file = self.source.file(item) if contents is None else self._stored(contents)
+    def _identified(self, file: Path, row: Row) -> Row:
+        """With the picture's hash, and the seed that follows from it."""
         digest, base = _hash(file, self.home), self.task.seed
-        row = replace(row, input_hash=digest, seed=self.task.own_seed if base is None else seed_of(digest, base))
-        name = result_name(row)
-        placed = self._found(name) or self._made(file, row, name)
-        seconds = round(time.perf_counter() - began, 4) if placed.pop("new") else None
-        return replace(row, status=DONE, seconds=seconds, **placed)
+        return replace(row, input_hash=digest, seed=self.task.own_seed if base is None else seed_of(digest, base))
+
+    def _edited(self, file: Path, row: Row) -> Row:
+        began, name = time.perf_counter(), result_name(row)
+        found = self._found(name)
+        if found:
+            return replace(row, status=DONE, **found)
+        made = self._made(file, row, name)
+        return replace(row, status=DONE, seconds=round(time.perf_counter() - began, 4), **made)
 
     def _stored(self, contents: bytes) -> Path:
         """Bytes as a file among the workflow's pictures, whose name says what they are: the result carries it."""
@@ -135,7 +140,7 @@ class Worker:
                 frames = 1
                 while _frame(path, frames).is_file():
                     frames += 1
-                return _noted(self.out, path, frames, new=False)
+                return _noted(self.out, path, frames)
         return None
 
     def _made(self, file: Path, row: Row, name: str) -> dict:
@@ -148,7 +153,7 @@ class Worker:
         for number in reversed(range(len(saved))):
             os.replace(saved[number], _frame(target, number))
         shutil.rmtree(folder, ignore_errors=True)
-        return _noted(self.out, target, len(saved), new=True)
+        return _noted(self.out, target, len(saved))
 
 
 def seed_of(input_hash: str, base: int) -> int:
@@ -167,8 +172,8 @@ def _frame(path: Path, number: int) -> Path:
     return path if number == 0 else path.with_name(f"{path.stem}_{number + 1}{path.suffix}")
 
 
-def _noted(out: Path, path: Path, frames: int, new: bool) -> dict:
-    return {"result": path.relative_to(out).as_posix(), "frames": frames, "bytes": path.stat().st_size, "new": new}
+def _noted(out: Path, path: Path, frames: int) -> dict:
+    return {"result": path.relative_to(out).as_posix(), "frames": frames, "bytes": path.stat().st_size}
 
 
 def _hash(file: Path, home: Path) -> str:
