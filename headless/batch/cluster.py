@@ -4,6 +4,7 @@ import logging
 import os
 import socket
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -29,6 +30,7 @@ def imported():
     """Ray, with Ray Data. EditError that says what to install."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+    warnings.filterwarnings("ignore", module=r"ray\.")  # about settings of its own that Ray itself touches
     try:
         import ray
         import ray.data

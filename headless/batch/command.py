@@ -75,6 +75,7 @@ def command(options: argparse.Namespace) -> int:
             options.workers, options.cpus_per_worker, options.gpus_per_worker, tuple(options.server)
         )
         done = driver.run(task, pool, options.ray)
+        job.clear(options.out, journals=True)
     _say(done, options.out)
     return 0
 

@@ -77,11 +77,13 @@ def prepare(out: Path) -> None:
         check_writable(folder)
 
 
-def clear(out: Path) -> None:
-    """Takes away what killed workers left; their journals stay, which say how far they were."""
+def clear(out: Path, journals: bool = False) -> None:
+    """Takes away what killed workers left; and their journals, which say how far they were, once all is done."""
     for left in (out / WORK).iterdir():
         if left.is_dir():
             shutil.rmtree(left, ignore_errors=True)
+        elif journals:
+            left.unlink(missing_ok=True)
 
 
 @contextmanager

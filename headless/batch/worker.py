@@ -119,11 +119,12 @@ class Worker:
         return replace(row, input_hash=digest, seed=self.task.own_seed if base is None else seed_of(digest, base))
 
     def _edited(self, file: Path, row: Row) -> Row:
-        began, name = time.perf_counter(), result_name(row)
+        name = result_name(row)
         found = self._found(name)
         if found:
             return replace(row, status=DONE, **found)
-        made = self._made(file, row, name)
+        editor, began = self.editor, time.perf_counter()  # in this order: loading it is no part of a picture's time
+        made = self._made(editor, file, row, name)
         return replace(row, status=DONE, seconds=round(time.perf_counter() - began, 4), **made)
 
     def _stored(self, contents: bytes) -> Path:
@@ -143,11 +144,11 @@ class Worker:
                 return _noted(self.out, path, frames)
         return None
 
-    def _made(self, file: Path, row: Row, name: str) -> dict:
+    def _made(self, editor, file: Path, row: Row, name: str) -> dict:
         """Edits the picture and moves what came of it to its place, in one step each, the first frame last."""
         folder = make_folder(self.home / "made")
-        sets = {} if self.task.seed is None else dict.fromkeys(self.editor.seeds, str(row.seed))
-        saved = self.editor.save(file, folder, sets=sets)
+        sets = {} if self.task.seed is None else dict.fromkeys(editor.seeds, str(row.seed))
+        saved = editor.save(file, folder, sets=sets)
         target = self.out / f"{name}{saved[0].suffix}"
         make_folder(target.parent)
         for number in reversed(range(len(saved))):

@@ -1,10 +1,13 @@
 """Folders of small pictures, and what a batch leaves behind."""
 
+import os
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
+# For this process and those that it starts, before Ray reads them. A token would be a file in somebody's home.
+os.environ |= {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
 pytest.importorskip("ray", reason="batch needs Ray: requirements-batch.txt")
 pytest.importorskip("pyarrow", reason="batch needs Arrow: requirements-batch.txt")
 

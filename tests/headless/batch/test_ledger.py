@@ -129,6 +129,8 @@ def test_what_killed_workers_left_goes_and_journals_stay(tmp_path):
     (tmp_path / ".work" / "c0.jsonl").write_text("")
     job.clear(tmp_path)
     assert os.listdir(tmp_path / ".work") == ["c0.jsonl"]
+    job.clear(tmp_path, journals=True)
+    assert os.listdir(tmp_path / ".work") == []
 
 
 HOLD = """
