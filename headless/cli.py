@@ -1,4 +1,4 @@
-"""The command line: demo, run, queue, edit, export, verify, serve, inspect, train, data, bench, eval, doctor."""
+"""The command line: demo, run, queue, edit, batch, export, verify, serve, inspect, train, data, bench, eval, doctor."""
 
 import argparse
 import contextlib
@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from . import inspecting
+from .batch import command as batch
 from .errors import EditError
 from .folders import PACK, Folders
 
@@ -219,6 +220,7 @@ def parser() -> argparse.ArgumentParser:
         command("serve", "Serve a bundle's page to this machine.", SERVE_EXAMPLES, _mobile("serve"))
     )
     inspecting.arguments(command("inspect", inspecting.HELP, inspecting.EXAMPLES, inspecting.inspect))
+    batch.arguments(command("batch", batch.HELP, batch.EXAMPLES, batch.command))
     commands.add_parser("train", help="Train or finetune the models (see train --help).")
     commands.add_parser("data", help="Build training triplets, and look at them (see data --help).")
     commands.add_parser("bench", help="Measure quality, speed and parity (see bench --help).")
