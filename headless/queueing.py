@@ -58,8 +58,9 @@ class Flight:
 class Queue:
     """Takes jobs through a server. `done`, `before` (done earlier) and `failed` count them."""
 
-    def __init__(self, remote: Remote, record: Record, options: Options):
-        self.remote, self.record, self.options = remote, record, options
+    def __init__(self, remote: Remote, record: Record, options: Options, silent: bool = False):
+        """silent: nothing is printed and no bar drawn; for callers that tell of many jobs themselves."""
+        self.remote, self.record, self.options, self.silent = remote, record, options, silent
         self.server = Patient(remote, options.patience, lambda text: self._say(text, sys.stderr), self._gone)
         self.client_id = str(uuid.uuid4())
         self.events = Events(remote, self.client_id, self._hear)
@@ -299,7 +300,8 @@ class Queue:
         flight = self.flying.get(str(data.get("prompt_id")))
         if flight is None:
             return False
-        if kind == "progress" and all(isinstance(data.get(k), (int, float)) for k in ("value", "max")):
+        told = kind == "progress" and not self.silent
+        if told and all(isinstance(data.get(k), (int, float)) for k in ("value", "max")):
             if self.reporter is None or self.reporter.label != flight.label:
                 self._hush()
                 self.reporter = Reporter(flight.label)
@@ -315,7 +317,8 @@ class Queue:
 
     def _say(self, line: str, stream=None) -> None:
         self._hush()
-        print(line, file=stream or sys.stdout, flush=True)
+        if not self.silent:
+            print(line, file=stream or sys.stdout, flush=True)
 
 
 class Single(EditError):
