@@ -14,6 +14,7 @@ from .errors import EditError
 from .execute import Runner
 from .files import check_writable
 from .graph import InputSpec, input_spec, link
+from .photos import listed, mask_for
 from .workflow import Workflow, titled
 
 
@@ -194,7 +195,7 @@ def margins(to: str, width: int, height: int) -> dict[str, int]:
 
 def _single_job(photo: Path, mask: Path | None, output: Path, options: Options) -> Job:
     if mask is not None and mask.is_dir():
-        mask = _mask_for(photo, mask)
+        mask = mask_for(photo, mask)
     if output.is_dir() or not output.suffix:
         output = output / f"{photo.stem}_{options.task}.png"
     pictures.check_suffix(output)
@@ -206,26 +207,13 @@ def _single_job(photo: Path, mask: Path | None, output: Path, options: Options) 
 def _folder_jobs(folder: Path, masks: Path | None, output: Path) -> list[Job]:
     if output.is_file() or output.suffix.lower() in pictures.SUFFIXES:
         raise EditError(f"{folder} is a folder, so -o must name a folder too, not {output}.")
-    photos = sorted(p for p in folder.iterdir() if p.suffix.lower() in pictures.SUFFIXES and p.is_file())
-    if masks is not None and masks.is_dir() and masks.resolve() == folder.resolve():
-        photos = [p for p in photos if not p.stem.endswith("_mask")]
-    if not photos:
-        raise EditError(f"There are no photos in {folder}.")
+    photos = listed(folder, masks)
     stems = [p.stem.lower() for p in photos]
     return [
         Job(
             photo,
-            _mask_for(photo, masks) if masks is not None and masks.is_dir() else masks,
+            mask_for(photo, masks) if masks is not None and masks.is_dir() else masks,
             output / (f"{photo.stem}.png" if stems.count(photo.stem.lower()) == 1 else f"{photo.name}.png"),
         )
         for photo in photos
     ]
-
-
-def _mask_for(photo: Path, masks: Path) -> Path:
-    """The mask of a photo in a folder: of the same name, or NAME_mask, in any picture format."""
-    names = [f"{photo.stem}_mask{s}" for s in pictures.SUFFIXES] + [
-        f"{photo.stem}{s}" for s in pictures.SUFFIXES
-    ]
-    found = [masks / name for name in names if (masks / name).is_file() and (masks / name) != photo]
-    return found[0] if found else masks / f"{photo.stem}.png"

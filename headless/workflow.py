@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from .errors import EditError
 from .graph import input_spec, link
+from .metadata import png_texts
 
 MAIN_INPUTS = {  # what setting a node by its title sets
     "LoadImage": "image",
@@ -51,7 +52,9 @@ def read(path: Path) -> Workflow:
         )
     except FileNotFoundError as problem:
         raise EditError(f"There is no workflow {path}.") from problem
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as problem:
+    except EditError:
+        raise
+    except (OSError, ValueError, RecursionError) as problem:
         raise EditError(f"{path} is not a workflow that can be read: {problem}.") from problem
     extra = {}
     if (
@@ -64,10 +67,7 @@ def read(path: Path) -> Workflow:
 
 
 def _png_texts(path: Path) -> dict:
-    from PIL import Image
-
-    with Image.open(path) as picture:
-        texts = dict(picture.info)
+    texts = png_texts(path)
     if "prompt" not in texts:
         raise EditError(
             f"{path} carries no workflow; name a PNG that ComfyUI or EditKit saved, or a JSON file."
@@ -96,7 +96,10 @@ def _checked(content: Any, path: Path) -> dict:
         )
     nodes = content.values() if isinstance(content, dict) else []
     if not nodes or not all(
-        isinstance(node, dict) and isinstance(node.get("inputs", {}), dict) for node in nodes
+        isinstance(node, dict)
+        and isinstance(node.get("inputs", {}), dict)
+        and isinstance(node.get("class_type", ""), str)
+        for node in nodes
     ):
         raise EditError(
             f'{path} is not a workflow in API format, which is {{"id": {{"class_type", "inputs"}}, …}}.'
@@ -121,8 +124,8 @@ def titled(prompt: Mapping, title: str) -> str | None:
     return ids[0] if len(ids) == 1 else None
 
 
-def assign(prompt: dict, assignment: str, registry: Mapping[str, type]) -> None:
-    """Applies one NAME=VALUE of the command line to a workflow, in place.
+def assign(prompt: dict, assignment: str, registry: Mapping[str, type]) -> tuple[str, str]:
+    """Applies one NAME=VALUE of the command line to a workflow, in place. Returns what it set: (node id, input).
 
     NAME is a node's title (its main input is set), TITLE.input or ID.input. EditError for a name that the
     workflow does not have, naming those it has.
@@ -132,20 +135,21 @@ def assign(prompt: dict, assignment: str, registry: Mapping[str, type]) -> None:
         raise EditError(
             f"{assignment!r} does not say what to set; write NAME=VALUE, such as image=photo.jpg."
         )
-    node_id, input_name = _target(prompt, name.strip(), registry)
+    node_id, input_name = target(prompt, name.strip(), registry)
     set_input(prompt, node_id, input_name, value, registry)
+    return node_id, input_name
 
 
 def set_input(prompt: dict, node_id: str, name: str, text: str, registry: Mapping[str, type]) -> None:
     """Sets one input from text, read as the type that the node declares; a link there is replaced."""
     node = prompt[node_id]
-    kind = registry.get(node["class_type"])
+    kind = registry.get(node.get("class_type"))
     spec = input_spec(kind.INPUT_TYPES() if kind else {}, name)
     if kind and spec.category is None:
         declared = kind.INPUT_TYPES()
         known = ", ".join({**declared.get("required", {}), **declared.get("optional", {})})
         raise EditError(f"{node['class_type']} has no input {name!r}; it has {known}.")
-    node["inputs"][name] = _parse(text, spec.type, f"{node['class_type']}.{name}")
+    node["inputs"][name] = _parse(text, spec.type, f"{node.get('class_type')}.{name}")
 
 
 def _parse(text: str, kind: Any, where: str) -> Any:
@@ -159,7 +163,8 @@ def _parse(text: str, kind: Any, where: str) -> Any:
     return text
 
 
-def _target(prompt: Mapping, name: str, registry: Mapping[str, type]) -> tuple[str, str]:
+def target(prompt: Mapping, name: str, registry: Mapping[str, type]) -> tuple[str, str]:
+    """The node id and the input that a NAME of the command line means; EditError as for assign."""
     known = titles(prompt)
     if name in known:
         node_id = _only(known[name], name)
@@ -184,7 +189,7 @@ def _only(ids: list[str], title: str) -> str:
 
 
 def _main_input(node: Mapping, title: str, registry: Mapping[str, type]) -> str:
-    name = node["class_type"]
+    name = str(node.get("class_type"))
     if name in MAIN_INPUTS:
         return MAIN_INPUTS[name]
     if name.startswith("Primitive"):
