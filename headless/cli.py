@@ -1,4 +1,4 @@
-"""The command line: demo, run, edit, export, verify, serve, inspect, train, bench, doctor."""
+"""The command line: demo, run, edit, export, verify, serve, inspect, train, data, bench, eval, doctor."""
 
 import argparse
 import contextlib
@@ -131,11 +131,15 @@ def _make_console_safe() -> None:
 
 
 def _dispatch(arguments: list[str]) -> int:
-    # These two have command lines of their own, --help included.
+    # These have command lines of their own, --help included.
     if arguments[:1] == ["train"]:
         return _other_part("training", "train")(arguments[1:])
     if arguments[:1] == ["bench"]:
         return _other_part("benchmarks", "bench")(arguments[1:])
+    if arguments[:1] == ["eval"]:
+        return _other_part("benchmarks.evaluation", "eval")(arguments[1:])
+    if arguments[:1] == ["data"]:
+        return _data(arguments[1:])
     options = parser().parse_args(arguments)
     return options.command(options)
 
@@ -143,11 +147,18 @@ def _dispatch(arguments: list[str]) -> int:
 def _other_part(folder: str, command: str) -> Callable[[list[str]], int]:
     import importlib
 
-    if not (PACK / folder / "cli.py").is_file():
+    if not (PACK / folder.replace(".", "/") / "cli.py").is_file():
         raise EditError(
             f"`{command}` is not part of this copy of EditKit; clone its repository to have {folder}/."
         )
     return importlib.import_module(f"{__package__.rpartition('.')[0]}.{folder}.cli").main
+
+
+def _data(arguments: list[str]) -> int:
+    _other_part("training", "data")
+    from . import triplets
+
+    return triplets.main(arguments)
 
 
 def _me() -> str:
@@ -190,7 +201,9 @@ def parser() -> argparse.ArgumentParser:
     )
     inspecting.arguments(command("inspect", inspecting.HELP, inspecting.EXAMPLES, inspecting.inspect))
     commands.add_parser("train", help="Train or finetune the models (see train --help).")
+    commands.add_parser("data", help="Build training triplets, and look at them (see data --help).")
     commands.add_parser("bench", help="Measure quality, speed and parity (see bench --help).")
+    commands.add_parser("eval", help="Run the papers' benchmarks on a workflow (see eval --help).")
     command("doctor", "Say what is installed, which weights were found, what is missing.", "", _doctor)
     return top
 

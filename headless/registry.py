@@ -1,16 +1,15 @@
 """The node classes of this process: EditKit's own, and stand-ins for core nodes that nobody else provides."""
 
+from . import folders
 from .standins import STANDINS
-
-SAVE = "EditKitSaveEditedImage"
 
 
 def node_classes() -> dict[str, type]:
     """Returns class name → class. Imports the pack's nodes, and with them torch."""
     from ..nodes import NODE_CLASS_MAPPINGS
+    from ..nodes.host import painted
+    from . import saving
 
-    if SAVE in NODE_CLASS_MAPPINGS:
-        from .saving import offer
-
-        offer()
+    painted.set_places(folders.places)
+    saving.offer()
     return {**STANDINS, **NODE_CLASS_MAPPINGS}
