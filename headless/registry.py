@@ -8,6 +8,8 @@ def node_classes() -> dict[str, type]:
     """Returns class name → class. Imports the pack's nodes, and with them torch."""
     from ..nodes import NODE_CLASS_MAPPINGS
     from ..nodes.host import painted
+    from . import saving
 
     painted.set_places(folders.places)
+    saving.offer()
     return {**STANDINS, **NODE_CLASS_MAPPINGS}
