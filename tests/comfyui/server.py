@@ -44,8 +44,8 @@ class ServerFailed(RuntimeError):
 class Server:
     """A running ComfyUI with the pack in custom_nodes/<folder name>; `url`, `log()` and the requests below."""
 
-    def __init__(self, checkout, pack: Path, base: Path, folder_name: str, add=None):
-        """add(base) puts more into its folders before it starts."""
+    def __init__(self, checkout, pack: Path, base: Path, folder_name: str, add=None, arguments=()):
+        """add(base) puts more into its folders before it starts; arguments: more of main.py's."""
         self.base, self.port = base, free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         lay_out(base, pack, folder_name)
@@ -54,7 +54,7 @@ class Server:
         self._log_file = (base / "server.log").open("wb")
         command = [str(checkout.python), "main.py", "--cpu", "--port", str(self.port)]
         command += ["--disable-auto-launch", "--disable-api-nodes", "--base-directory", str(base)]
-        command += ["--database-url", "sqlite:///:memory:"]
+        command += ["--database-url", "sqlite:///:memory:", *arguments]
         self.process = subprocess.Popen(
             command, cwd=checkout.folder, stdout=self._log_file, stderr=subprocess.STDOUT, env=_environment()
         )
