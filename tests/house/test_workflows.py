@@ -53,7 +53,7 @@ def example(tmp_path):
     }
     save = {"id": 2, "type": "SaveImage", "widgets_values": ["out"], "inputs": sockets, "outputs": []}
     load["properties"] = {"cnr_id": "comfy-core", "ver": "0.3.64"}
-    said = "**Weights.** None to download.\n\n[dog.jpg](api/workflow_templates/editkit/media/dog.jpg)"
+    said = "**Weights.** None to download.\n\n[dog.jpg](./api/workflow_templates/editkit/media/dog.jpg)"
     note = {"id": 3, "type": "MarkdownNote", "widgets_values": [said], "inputs": [], "outputs": []}
     workflow = {"nodes": [load, save | {"properties": ours}, note], "links": [[1, 1, 0, 2, 0, "IMAGE"]]}
     workflow["extra"] = {"editkit_samples": ["dog.jpg"]}

@@ -11,7 +11,7 @@ from .twin import NOTES, TwinError, convert, link_problems
 MEDIA_INPUTS = {"LoadImage": "image", "LoadImageMask": "image"}
 TITLE = 30  # height of a node's title bar
 NOTE = "MarkdownNote"
-LINKED = "(api/workflow_templates/editkit/media/{})"  # web/samples.js leads it to the folder that the pack lies in
+LINKED = "(./api/workflow_templates/editkit/media/{})"  # web/samples.js leads it to the folder that the pack lies in
 WEIGHTS = (".safetensors", ".bin", ".gguf")
 # Loaders of weights that a user has to download; those of BlazeEdit come with the pack.
 DOWNLOADED = {
