@@ -12,7 +12,7 @@ FOLDER = pack.ROOT / "workflows"
 @pytest.mark.parametrize("path", pack.workflows(), ids=lambda p: p.stem)
 def test_a_workflow_is_complete(path):
     own = set(pack.node_classes())
-    assert workflow_checks.workflow_problems(path, pack.classes(), pack.names(), own) == []
+    assert workflow_checks.workflow_problems(path, pack.classes(), pack.all_names(), own) == []
 
 
 def test_no_twin_or_thumbnail_is_left_over():
