@@ -1,4 +1,4 @@
-"""Every template in every front end: it opens whole and in order, and its API twin is what the front end would queue."""
+"""Every template in every front end opens whole and in order, and its API twin is what that front end would queue."""
 
 import json
 import re
