@@ -27,7 +27,9 @@ async function contents(page) {
 export const said = (page) =>
   page.evaluate(() => {
     const places = "[role=dialog], [role=alert], .p-toast-message, [data-testid=error-overlay], [data-testid^=error-]";
-    return [...document.querySelectorAll(places)].map((e) => e.innerText.trim()).filter(Boolean);
+    const opened = [...document.querySelectorAll('button[aria-controls][aria-expanded="true"]')];
+    const details = opened.map((e) => document.getElementById(e.getAttribute("aria-controls"))).filter(Boolean);
+    return [...document.querySelectorAll(places), ...details].map((e) => e.innerText.trim()).filter(Boolean);
   });
 
 const settle = (page) => page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
@@ -205,10 +207,10 @@ export async function refused(page, { words }) {
   return complaint(page, words);
 }
 
-/** Loads a graph and waits for what is said of it. */
+/** Loads a graph, and waits for what is said of it where words are given. */
 export async function loaded(page, { workflow, words }) {
   await page.evaluate((workflow) => window.app.loadGraphData(workflow, true, true, "broken"), workflow);
-  return complaint(page, words);
+  return words ? complaint(page, words) : null;
 }
 
 async function complaint(page, words) {
@@ -216,8 +218,9 @@ async function complaint(page, words) {
     const texts = await said(page);
     const found = texts.find((text) => text.includes(words));
     if (found) return found;
-    const details = page.getByRole("button", { name: /View details|Show report|See errors/i }).first();
-    if (await details.isVisible()) await details.click();
+    const closed = 'button[aria-controls][aria-expanded="false"][aria-label^="Info"]'; // a sentence of 1.58's error panel
+    for (const more of [page.getByRole("button", { name: /View details/i }), page.locator(closed)])
+      if (await more.first().isVisible()) await more.first().click();
     await page.waitForTimeout(250);
   }
   throw new Error(`nobody said ${words}; but: ${JSON.stringify(await said(page))}`);

@@ -1,4 +1,4 @@
-"""A user's way through the canvas in every front end: from the template browser to a result, and files dropped on it."""
+"""A user's way through the canvas in every front end: from the template browser to a result, and dropped files."""
 
 import base64
 import io
@@ -13,7 +13,9 @@ from editkit.tests.browser.comfy.test_templates import STEPS, TEMPLATES, differi
 from editkit.tests.house import pack
 
 DROPPED = ("remove_object", "kontext_local_edit")
-FRONT_ENDS_OWN = ("/api/jobs", "JobsApiError", "/templates/index_logo.json", "ERR_NAME_NOT_RESOLVED", "ERR_INTERNET_DISCONNECTED")
+FRONT_ENDS_OWN = (
+    "/api/jobs", "JobsApiError", "/templates/index_logo.json", "ERR_NAME_NOT_RESOLVED", "ERR_INTERNET_DISCONNECTED",
+)  # fmt: skip
 
 
 def shrunk(name: str, folder) -> bytes:
@@ -21,6 +23,11 @@ def shrunk(name: str, folder) -> bytes:
     image = Image.open(pack.ROOT / "workflows/media" / name).convert("RGB")
     image.resize((image.width // 3, image.height // 3)).save(folder / "own photo.png")
     return (folder / "own photo.png").read_bytes()
+
+
+def saved(page, stored: dict) -> bytes:
+    """The file that a SaveImage says it stored."""
+    return (page.server.base / "output" / stored["subfolder"] / stored["filename"]).read_bytes()
 
 
 def unexpected(problems: list[str]) -> list[str]:
@@ -45,7 +52,7 @@ def test_from_the_template_browser_over_an_own_photo_to_the_result(page, tmp_pat
     result = page.run(STEPS, "run", title="result")
     page.screenshot("tone-result")
     before = np.asarray(Image.open(io.BytesIO(photo)))
-    after = np.asarray(Image.open(page.server.base / "output" / result["stored"]["subfolder"] / result["stored"]["filename"]))
+    after = np.asarray(Image.open(io.BytesIO(saved(page, result["stored"]))))
     assert after.shape == before.shape and result["shown"] == [before.shape[1], before.shape[0]]
     assert np.abs(after.astype(int) - before).mean() > 1  # it was corrected
     assert unexpected(page.problems()) == []
@@ -78,10 +85,9 @@ def test_a_dropped_result_restores_the_graph_that_made_it(page, tmp_path):
     page.run(STEPS, "set", title="image", values={"image": "small.png"})
     page.run(STEPS, "set", title="Correct Tone", values={"strength": 0.4})
     stored = page.run(STEPS, "run", title="result")["stored"]
-    saved = (page.server.base / "output" / stored["subfolder"] / stored["filename"]).read_bytes()
     page.run(STEPS, "clear")
     graph = page.run(STEPS, "drop", name="result.png", type="image/png", nodes=len(TEMPLATES["tone"]["nodes"]),
-                     base64=encoded(saved))  # fmt: skip
+                     base64=encoded(saved(page, stored)))  # fmt: skip
     changed = twin("tone")
     changed["1"]["inputs"]["image"], changed["2"]["inputs"]["strength"] = "small.png", 0.4
     assert differing(graph["prompt"], changed) == {}

@@ -12,7 +12,7 @@ from editkit.tests.browser.comfy.test_templates import STEPS, TEMPLATES
 @pytest.fixture
 def removal(page):
     """The template remove_object without its mask's link, ready to be spoilt."""
-    page.open()
+    page.run(STEPS, "clear")
     page.run(STEPS, "open", pack=FOLDER_NAME, name="remove_object")
     page.run(STEPS, "unlink", title="Remove Object", input="mask")
     return page
@@ -41,15 +41,17 @@ def test_a_corrupt_mask_is_named(removal):
     removal.screenshot("refused-corrupt-mask")
 
 
-def test_a_corrupt_photo_is_refused(removal):
+def test_a_corrupt_photo_is_refused(page):
+    page.run(STEPS, "clear")
+    page.run(STEPS, "open", pack=FOLDER_NAME, name="tone")
     data = base64.b64encode(b"this is no picture").decode()
-    removal.run(STEPS, "drop", name="torn photo.png", type="image/png", base64=data, at="image")
-    removal.run(STEPS, "named", title="image", words="torn photo")
-    assert "torn photo" in removal.run(STEPS, "refused", words="torn photo")
+    page.run(STEPS, "drop", name="torn photo.png", type="image/png", base64=data, at="image")
+    page.run(STEPS, "named", title="image", words="torn photo")
+    assert "torn photo" in page.run(STEPS, "refused", words="cannot identify image file")
 
 
 def test_an_unknown_node_is_named_when_the_workflow_is_opened(page):
-    page.open()
+    page.run(STEPS, "clear")
     workflow = copy.deepcopy(TEMPLATES["tone"])
     workflow["nodes"][1]["type"] = "EditKitFromTheFuture"
     assert page.run(STEPS, "loaded", workflow=workflow, words="EditKitFromTheFuture")
@@ -57,9 +59,13 @@ def test_an_unknown_node_is_named_when_the_workflow_is_opened(page):
 
 
 def test_a_link_of_the_wrong_type_is_named_when_it_is_queued(page):
-    page.open()
+    """A MASK in the place of the photo: what a workflow edited by hand may hold."""
+    page.run(STEPS, "clear")
     workflow = copy.deepcopy(TEMPLATES["tone"])
-    workflow["links"] = [link for link in workflow["links"] if link[3] != 2]
-    workflow["nodes"][0]["outputs"][0]["links"] = workflow["nodes"][1]["inputs"][0]["link"] = None
-    page.run(STEPS, "loaded", workflow=workflow, words="")
-    assert "image" in page.run(STEPS, "refused", words="Required input is missing")
+    link = next(link for link in workflow["links"] if link[3] == 2)
+    link[2], link[5] = 1, "MASK"
+    workflow["nodes"][0]["outputs"][0]["links"], workflow["nodes"][0]["outputs"][1]["links"] = None, [link[0]]
+    page.run(STEPS, "loaded", workflow=workflow)
+    found = page.run(STEPS, "refused", words="IMAGE")
+    assert "MASK" in found or "Required input" in found
+    page.screenshot("refused-wrong-link")
