@@ -30,6 +30,10 @@ class Folders:
     name: Callable[[int], Path] | None = None
     profile: bytes | None = None
 
+    def stamp(self) -> str:
+        """Differs when results go elsewhere. The decided name counts: a new function may lie where an old one lay."""
+        return f"{self.output.absolute()} {self.name(0) if self.name else ''}"
+
 
 _current: contextvars.ContextVar[Folders | None] = contextvars.ContextVar("editkit_folders", default=None)
 
@@ -41,9 +45,13 @@ def current() -> Folders:
 @contextlib.contextmanager
 def use(folders: Folders) -> Iterator[Folders]:
     """Makes these the folders of everything that runs inside the `with`."""
+    from ..nodes.host import saving  # with the nodes comes torch, which `--help` and `doctor` do without
+    from .saving import Host
+
     token = _current.set(folders)
     try:
-        yield folders
+        with saving.use(Host(folders)):
+            yield folders
     finally:
         _current.reset(token)
 

@@ -4,7 +4,10 @@ import math
 
 import pytest
 
+from editkit.headless.caching import Signatures
+from editkit.headless.calls import Loop
 from editkit.headless.errors import EditError, NodeFailed
+from editkit.headless.graph import DynamicPrompt
 
 INT = ("INT",)
 
@@ -35,6 +38,21 @@ def test_a_changed_input_reruns_what_follows_and_nothing_else(runner, node, grap
 
     assert seen(run_it.run(work(1))) == [2] and seen(run_it.run(work(5))) == [6]
     assert (len(source.calls), len(follow.calls)) == (1, 2)
+
+
+def test_a_source_that_is_shared_on_two_ways_is_no_cycle(runner, node, graph, counted):
+    source, follow, both = counted(lambda x: (x,)), counted(lambda a: (a,)), counted(lambda a, b, c: (a + b + c,))
+    run_it = runner(Source=node(source, {"x": INT}), Follow=node(follow, {"a": INT}),
+                    Both=node(both, {"a": INT, "b": INT, "c": INT}))  # fmt: skip
+    inputs = {"a": ["s", 0], "b": ["f", 0], "c": ["s", 0]}
+    work = graph(both=("Both", inputs), f=("Follow", {"a": ["s", 0]}), s=("Source", {"x": 1}),
+                 out=("Show", {"value": ["both", 0]}))  # fmt: skip
+    for order in (["a", "b", "c"], ["b", "a", "c"], ["a", "c", "b"]):
+        work["both"]["inputs"] = {name: inputs[name] for name in order}
+        assert seen(run_it.run(work)) == [3]
+        signed = [Signatures(DynamicPrompt(work), run_it.registry, Loop()).of("both") for _ in range(2)]
+        assert signed[0] == signed[1], order
+    assert [len(each.calls) for each in (source, follow, both)] == [1, 1, 1]
 
 
 def test_equal_nodes_share_a_result_unless_they_ask_for_their_id(runner, node, graph, counted):
