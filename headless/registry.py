@@ -1,10 +1,13 @@
 """The node classes of this process: EditKit's own, and stand-ins for core nodes that nobody else provides."""
 
+from . import folders
 from .standins import STANDINS
 
 
 def node_classes() -> dict[str, type]:
     """Returns class name → class. Imports the pack's nodes, and with them torch."""
     from ..nodes import NODE_CLASS_MAPPINGS
+    from ..nodes.host import previews
 
+    previews.set_folder(lambda: folders.current().temp)
     return {**STANDINS, **NODE_CLASS_MAPPINGS}
