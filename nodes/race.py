@@ -65,7 +65,7 @@ class EditRace:
 
     def check_lazy_status(self, *, instruction, rule, unique_id, dynprompt, mask=None, judge=None, **inputs):
         wired = _wired(inputs)
-        ranking.check(rule, judge is not None, region(mask) is not None)
+        ranking.check(rule, judge is not None, _given(mask) is not None)
         race.check(judge, instruction)
         return laps.watch(dynprompt, unique_id).next(dynprompt, wired)
 
@@ -75,7 +75,7 @@ class EditRace:
     ):  # fmt: skip
         wired = _wired(inputs)
         original, edits = _batches(picture(image)[0], {name: picture(value)[0] for name, value in wired.items()})
-        mask = _mask(mask, original)
+        mask = None if _given(mask) is None else masks.fit(mask, *original.shape[-2:], batch=len(original))
         watch = laps.watch(dynprompt, unique_id)
         called = _names(names, laps.names(dynprompt, unique_id, list(wired)), wired)
         marks = race.marks(judge, original, edits, instruction, reporter())
@@ -112,14 +112,12 @@ def _batches(original, edits: dict) -> tuple:
     return before, made
 
 
-def _mask(mask, original):
-    """The mask at the picture's size, or None. EditError for one that is black all over."""
+def _given(mask):
+    """The mask, or None without one. EditError for one that is black all over."""
     mask = region(mask)
-    if mask is None:
-        return None
-    if not bool((mask > 0).any()):
+    if mask is not None and not bool((mask > 0).any()):
         raise EditError("The mask is black everywhere; make white what the systems were asked to edit, or unwire it.")
-    return masks.fit(mask, *original.shape[-2:], batch=len(original))
+    return mask
 
 
 def _names(given: str, titles: list[str], wired: dict) -> dict[str, str]:

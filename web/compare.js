@@ -20,7 +20,7 @@ function address({ filename, subfolder, type }) {
   return api.apiURL(`/view?${new URLSearchParams({ filename, subfolder: subfolder ?? "", type: type ?? "temp" })}`);
 }
 
-export class View {
+class View {
   /** onPage(index): hears which pair of a batch the user turned to. */
   constructor(onPage) {
     this.onPage = onPage;
@@ -177,10 +177,7 @@ function attach(node) {
     view.show(output, Number(index?.value ?? 0));
   };
   node.setSize([Math.max(node.size[0], 400), Math.max(node.size[1], 520)]);
-  return view;
 }
-
-const views = new WeakMap();
 
 app.registerExtension({
   name: "EditKit.Compare",
@@ -188,11 +185,6 @@ app.registerExtension({
     document.head.append(element("link", { rel: "stylesheet", href: new URL("./compare.css", import.meta.url).href }));
   },
   nodeCreated(node) {
-    if (node.comfyClass === NODE) views.set(node, attach(node));
-  },
-  // Back from another workflow's tab: what the node last gave is still known.
-  loadedGraphNode(node) {
-    const output = node.comfyClass === NODE && app.nodeOutputs?.[String(node.id)];
-    if (output?.a_images) views.get(node)?.show(output, Number(node.widgets.find((w) => w.name === "index")?.value ?? 0));
+    if (node.comfyClass === NODE) attach(node);
   },
 });

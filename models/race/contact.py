@@ -57,7 +57,7 @@ def _words(entry: Entry, wins: bool, reason: str) -> tuple[str, str, tuple]:
 
 def _time(entry: Entry) -> str:
     told = seconds(entry.lap)
-    return told if told == "cached" else f"{told} s"
+    return told if told == "not timed" else f"{told} s"
 
 
 def _size(picture: Tensor) -> str:

@@ -41,7 +41,9 @@ class Marks:
 
     @property
     def term(self) -> float:
-        """0 to 1."""
+        """0 to 1; NaN without a value."""
+        if math.isnan(self.value):
+            return math.nan
         return self.value / 10 if self.kind == "VIE" else min(max(CLIP_SCALE * self.value, 0.0), 1.0)
 
 

@@ -86,7 +86,7 @@ def _balanced(entries: Sequence[Entry]) -> tuple[str, list[float]]:
     )  # fmt: skip
 
     def value(entry: Entry) -> float:
-        edit = entry.changed if kind is None else entry.marks.term
+        edit = entry.changed if kind is None else entry.marks.term if entry.marks else math.nan
         return edit * entry.preserved if outside else edit
 
     return _each(told, entries, value)

@@ -51,9 +51,9 @@ def marks(entry: Entry) -> str:
 
 
 def seconds(lap: Lap) -> str:
-    """The time with what bounds it; `cached` where nothing ran."""
+    """The time with what bounds it; `not timed` where nothing ran for it."""
     if lap.seconds is None:
-        return "cached"
+        return "not timed"
     return f"{lap.bound} {lap.seconds:.2f}".strip()
 
 

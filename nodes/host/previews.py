@@ -1,6 +1,7 @@
 """Pictures for looking at: PNGs in ComfyUI's temp folder, or in the headless runner's; the server and the runner list
 them by the keys of a node's ui outputs."""
 
+import contextlib
 import json
 import os
 import sys
@@ -71,4 +72,5 @@ def _write(path: Path, image: Tensor, texts: Mapping) -> None:
         said = problem.strerror or problem
         raise EditError(f"The preview {path} could not be written ({said}); make room there.") from None
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
