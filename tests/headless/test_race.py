@@ -1,6 +1,7 @@
 """Edit Race in the runner: the systems run one by one and are timed, and whatever blurs a time is said."""
 
 import gc
+import json
 import time
 
 import pytest
@@ -71,7 +72,8 @@ def system(by, pause=0.0, **more):
 def race(*results, rule="edit and preservation", floor=0.02, mask=True, names="", **more):
     """A prompt with these results wired in order; None leaves an input open."""
     inputs = {"image": ["photo", 0], "instruction": "brighter", "names": names, "rule": rule, "floor": floor, **more}
-    prompt = {"photo": {"class_type": "Photo", "inputs": {}}, "race": {"class_type": "EditKitEditRace", "inputs": inputs}}
+    prompt = {"photo": {"class_type": "Photo", "inputs": {}}}
+    prompt["race"] = {"class_type": "EditKitEditRace", "inputs": inputs}
     if mask:
         prompt["region"] = {"class_type": "Region", "inputs": {}}
         inputs["mask"] = ["region", 0]
@@ -178,7 +180,7 @@ class Voice:
         if self.failure:
             raise self.failure
         bright = round(10 * float(pictures[-1].max()))
-        return '{"score": [%d, 10]}' % bright if len(pictures) == 2 else '{"score": [10]}'
+        return json.dumps({"score": [bright, 10] if len(pictures) == 2 else [10]})
 
 
 def judged(systems, judge, *results, **more):

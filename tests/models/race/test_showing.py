@@ -66,6 +66,7 @@ def test_five_results_and_pictures_of_other_shapes_fit_on_it():
     shapes = [(30, 40), (90, 20), (20, 200), (1000, 900), (8, 8)]
     pictures = [torch.rand(3, *shape) for shape in shapes]
     entries = [Entry(i + 1, "A name that is far too long for its card " * 3, Change(0.1 * i)) for i in range(5)]
-    sheet = contact.sheet(torch.rand(3, 50, 60), pictures, entries, ranking.rank(entries, ranking.BALANCED, 0), "x " * 500)
+    found = ranking.rank(entries, ranking.BALANCED, 0)
+    sheet = contact.sheet(torch.rand(3, 50, 60), pictures, entries, found, "x " * 500)
     assert sheet.shape[3] == 2 * contact.MARGIN + 3 * (contact.CELL + 2 * contact.FRAME) + 2 * contact.MARGIN
     assert (sheet[:, :, :, -contact.MARGIN + 2 :] == 1).all()  # nothing runs over the edge
