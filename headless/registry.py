@@ -7,7 +7,8 @@ from .standins import STANDINS
 def node_classes() -> dict[str, type]:
     """Returns class name → class. Imports the pack's nodes, and with them torch."""
     from ..nodes import NODE_CLASS_MAPPINGS
-    from ..nodes.host import previews
+    from ..nodes.host import painted, previews
 
+    painted.set_places(folders.places)
     previews.set_folder(lambda: folders.current().temp)
     return {**STANDINS, **NODE_CLASS_MAPPINGS}
