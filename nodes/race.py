@@ -85,7 +85,9 @@ class EditRace:
             entries.append(Entry(RESULTS.index(name) + 1, called[name], change, lap, mark))
         found = ranking.rank(entries, rule, floor)
         said = table(entries, found, (original.shape[-1], original.shape[-2]), rule, mask is not None)
-        sheet = packed(contact.sheet(original[0], [edit[0] for edit in edits], entries, found, instruction))
+        first = [edit[0] for edit in edits]
+        detail = None if mask is None else mask[0]
+        sheet = packed(contact.sheet(original[0], first, entries, found, instruction, detail))
         shown = previews.save(sheet, "race", previews.metadata(prompt, extra_pnginfo))
         best = None if found.winner is None else entries[found.winner]
         won = (image, "", 0) if best is None else (wired[RESULTS[best.number - 1]], best.name, best.number)

@@ -13,19 +13,26 @@ from .table import marks, memory, number, seconds
 
 COLUMNS, CELL, MARGIN, FRAME = 3, 384, 20, 5
 TITLE, TEXT, LINE, HEADING = 18, 15, 22, 22  # px: names, numbers, a line of numbers, the instruction
+DETAIL, RIM = 0.45, 3  # side of a detail over the picture's short side, and its rim in px
+SURROUNDINGS, LARGEST = 1.6, 0.4  # a detail's side over the mask's, and over the picture's at most
 FAINT, BEST, EMPTY = (110, 110, 110), (26, 127, 75), (236, 236, 236)
 
 
 def sheet(
-    original: Tensor, pictures: Sequence[Tensor], entries: Sequence[Entry], ranking: Ranking, instruction: str = ""
-) -> Tensor:
-    """Pictures [3, h, w] of any size, up to three in a row: [1, 3, H, W]. pictures: one for each entry."""
+    original: Tensor, pictures: Sequence[Tensor], entries: Sequence[Entry], ranking: Ranking, instruction: str = "",
+    mask: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """Pictures [3, h, w] of any size, up to three in a row: [1, 3, H, W]. pictures: one for each entry.
+
+    mask: [h, w] of the original; each picture then has an enlarged detail of where it is, if that is small.
+    """
     from PIL import Image, ImageDraw
 
     cards = [(original, "Original", _size(original), FAINT)]
     for place, (entry, picture) in enumerate(zip(entries, pictures, strict=True)):
         cards.append((picture, *_words(entry, place == ranking.winner, ranking.reasons[place])))
-    shown = [(thumbnail(picture, CELL), *words) for picture, *words in cards]
+    place = None if mask is None else _region(mask)
+    shown = [(_pictured(picture, place), *words) for picture, *words in cards]
     columns = min(COLUMNS, len(cards)) if len(cards) != 4 else 2
     height = max(image.height for image, *_ in shown) + 2 * FRAME + TITLE + 3 * LINE + GAP
     top = MARGIN + (HEADING + 2 * GAP)
@@ -37,6 +44,38 @@ def sheet(
         row, column = divmod(place, columns)
         _draw(paper, draw, (MARGIN + column * (CELL + 2 * FRAME + MARGIN), top + row * (height + MARGIN)), card)
     return torch.from_numpy(np.asarray(paper).copy()).permute(2, 0, 1)[None].float() / 255
+
+
+def _region(mask: Tensor) -> tuple[float, float, float, float] | None:
+    """(left, top, right, bottom) of a square around what is white, as shares of the sides; None where it is large."""
+    height, width = mask.shape
+    rows, columns = ((mask > 0).any(axis).nonzero()[:, 0].tolist() for axis in (1, 0))
+    if not rows:
+        return None
+    side = SURROUNDINGS * max(rows[-1] - rows[0] + 1, columns[-1] - columns[0] + 1)
+    if side > LARGEST * min(height, width):
+        return None
+    left = min(max((columns[0] + columns[-1] + 1 - side) / 2, 0), width - side)
+    top = min(max((rows[0] + rows[-1] + 1 - side) / 2, 0), height - side)
+    return left / width, top / height, (left + side) / width, (top + side) / height
+
+
+def _pictured(picture: Tensor, place: tuple[float, float, float, float] | None):
+    """The picture as it is shown, with the detail at `place` in the upper corner that is farther from it."""
+    image = thumbnail(picture, CELL)
+    if place is None:
+        return image
+    height, width = picture.shape[-2:]
+    left, right = (round(share * width) for share in place[::2])
+    top, bottom = (round(share * height) for share in place[1::2])
+    cut = picture[:, top : max(bottom, top + 1), left : max(right, left + 1)]
+    side = round(DETAIL * min(image.size))
+    detail = thumbnail(cut, CELL).resize((side, side))
+    x = 0 if (place[0] + place[2]) / 2 > 0.5 else image.width - side
+    y = 0 if (place[1] + place[3]) / 2 > 0.5 else image.height - side
+    image.paste(PAPER, (x - RIM, y - RIM, x + side + RIM, y + side + RIM))
+    image.paste(detail, (x, y))
+    return image
 
 
 def _heading(instruction: str, ranking: Ranking, entries: Sequence[Entry], most: int) -> str:
