@@ -56,19 +56,20 @@ class Signatures:
 
     def of(self, node_id: str) -> str:
         """Works without recursion, so that a chain of any length has one."""
-        todo = [node_id]
+        todo, path = [node_id], set()  # path: the nodes whose sources are being signed
         while todo:
             current = todo[-1]
+            unknown = [s for s in self._sources(current) if s not in self._known]
             if current in self._known:
                 todo.pop()
-                continue
-            unknown = [s for s in self._sources(current) if s not in self._known]
-            if any(s in todo for s in unknown):  # a cycle: such a node has no signature that could come again
-                self._known[current] = self._unique()
-            elif unknown:
-                todo.extend(unknown)
-            else:
+            elif current in path or not unknown:
                 self._known[current] = self._sign(current)
+                path.discard(current)
+            elif any(s in path or s == current for s in unknown):  # a cycle: nothing of it could come again
+                self._known[current] = self._unique()
+            else:
+                path.add(current)
+                todo.extend(unknown)
         return self._known[node_id]
 
     def _sources(self, node_id: str) -> list[str]:
