@@ -42,11 +42,11 @@ class EditRace:
         return {
             "required": {
                 "image": ("IMAGE", {"tooltip": "The picture before the edit, as every system was given it."}),
-                "instruction": ("STRING", {"default": "", "multiline": True, "tooltip":
+                "instruction": ("STRING", {"default": "", "tooltip":
                                            "What was asked for: the sheet's title, and what a judge goes by."}),
-                "names": ("STRING", {"default": "", "multiline": True, "tooltip":
-                                     "A line for each result; an empty one takes the title of the system's last "
-                                     "EditKit node."}),
+                "names": ("STRING", {"default": "", "tooltip":
+                                     "The results' names in order, between commas; one left out is the title of the "
+                                     "system's last EditKit node."}),
                 "rule": ([*ranking.RULES], {"tooltip":
                          "Who wins. edit and preservation: the judge's marks, or without one how much changed inside, "
                          "times how much of the outside is left."}),
@@ -123,9 +123,9 @@ def _given(mask):
 
 
 def _names(given: str, titles: list[str], wired: dict) -> dict[str, str]:
-    """Result -> its name: its line of the widget, or its node's title."""
-    lines = given.split("\n")
-    own = {name: lines[number].strip() if number < len(lines) else "" for number, name in enumerate(RESULTS)}
+    """Result -> its name: its part of the widget, or its node's title."""
+    parts = given.split(",")
+    own = {name: parts[number].strip() if number < len(parts) else "" for number, name in enumerate(RESULTS)}
     return {name: own[name] or title for name, title in zip(wired, titles, strict=True)}
 
 

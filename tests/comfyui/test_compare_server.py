@@ -1,4 +1,4 @@
-"""Compare and Edit Race queued on a real server: the pictures in /history, and systems that run and are timed one by one."""
+"""Compare and Edit Race on a real server: the pictures in /history, and systems that run and are timed one by one."""
 
 import io
 import json
@@ -70,7 +70,8 @@ def test_a_preview_carries_its_workflow(server):
     prompt = {"photo": photo(server), "compare": {"class_type": "EditKitCompare", "inputs": compare}}
     shown = server.run(prompt)["outputs"]["compare"]
     assert shown["h_images"] == []
-    with urllib.request.urlopen(f"{server.url}/view?{urllib.parse.urlencode(shown['a_images'][0])}", timeout=60) as reply:
+    address = f"{server.url}/view?{urllib.parse.urlencode(shown['a_images'][0])}"
+    with urllib.request.urlopen(address, timeout=60) as reply:
         texts = Image.open(io.BytesIO(reply.read())).info
     assert json.loads(texts["prompt"])["compare"]["class_type"] == "EditKitCompare"
 

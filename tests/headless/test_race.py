@@ -156,8 +156,8 @@ def test_nobody_wins_below_the_floor_and_the_original_comes_out(systems):
     assert image is done.values("photo")[0][0]
 
 
-def test_names_come_from_the_lines_and_else_from_the_nodes(systems):
-    rows, _, _ = systems.run(race(system(0.1), system(0.1, 0.001), system(0.3), names="\n\nMine"))
+def test_names_are_given_and_else_come_from_the_nodes(systems):
+    rows, _, _ = systems.run(race(system(0.1), system(0.1, 0.001), system(0.3), names=", ,Mine"))
     assert [row["system"] for row in rows] == ["Adds 0.1 (1)", "Adds 0.1 (2)", "Mine"]
 
 

@@ -56,12 +56,13 @@ export function state(page) {
     const root = frame.closest(".editkit-compare");
     const box = frame.getBoundingClientRect();
     const found = (name) => root.querySelector(name);
+    const seen = (name) => found(name).checkVisibility({ visibilityProperty: true });
     const node = window.app.graph.nodes.find((n) => n.comfyClass === "EditKitCompare");
     return {
       box: [box.left, box.top, box.width, box.height], role: frame.getAttribute("role"), now: Number(frame.ariaValueNow),
       told: frame.ariaValueText, clip: [".a", ".b"].map((name) => getComputedStyle(found(name)).clipPath),
-      place: found(".place").value, pager: !found(".pager").hidden, layer: !found(".layer").hidden,
-      heat: !found(".heat").hidden, opacity: getComputedStyle(found(".heat")).opacity, hint: found(".hint").textContent,
+      place: found(".place").value, pager: seen(".pager"), layer: seen(".layer"), heat: seen(".heat"), pictures: seen(".a"),
+ opacity: getComputedStyle(found(".heat")).opacity, hint: found(".hint").textContent,
       sizes: found(".sizes").textContent, focused: document.activeElement === frame,
       node: [...node.pos], index: node.widgets.find((w) => w.name === "index").value, count: window.app.graph.nodes.length,
     };

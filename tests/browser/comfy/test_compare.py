@@ -33,7 +33,8 @@ def compare(page):
     driven = Driven(page)
     driven("build", zoom=1.5)
     before = driven("state")
-    assert before["hint"] == "Queue to compare the two pictures." and not before["pager"] and not before["layer"]
+    assert before["hint"] == "Queue to compare the two pictures."
+    assert not any(before[part] for part in ("pager", "layer", "pictures"))
     driven("queue")
     yield driven
     assert [said for said in page.problems() if said.startswith("uncaught") or "/extensions/" in said] == []
@@ -53,6 +54,7 @@ def test_a_lies_left_of_the_slider_and_b_at_its_size_right_of_it(compare):
     assert seen["sizes"] == "A 300×200, B 150×100 shown at A's size"
     assert seen["box"][2] / seen["box"][3] == pytest.approx(1.5, rel=0.01)
     assert seen["role"] == "slider" and seen["told"] == "50 % A"
+    assert seen["pager"] and seen["layer"] and not seen["heat"]
 
 
 def test_the_mouse_moves_the_slider_and_not_the_node(compare):
@@ -113,7 +115,7 @@ def test_the_view_itself_is_neither_saved_nor_sent(compare):
 
 def test_a_reopened_workflow_waits_for_its_pictures_and_has_them_from_the_cache(compare):
     seen = compare("reopen")
-    assert seen["hint"] == "Queue to compare the two pictures." and not seen["pager"]
+    assert seen["hint"] == "Queue to compare the two pictures." and not seen["pager"] and not seen["pictures"]
     compare("queue")
     assert compare.colours("reopened", 0.1, 0.9) == [RED, BLUE]
 
