@@ -14,8 +14,8 @@ def plain(*values, size=(4, 6)):
 def test_the_shorter_batch_repeats_its_last_picture():
     made = compare.difference(plain(0.5), plain(0.5, 0.2, 0.9))
     assert made.amax((1, 2, 3)).tolist() == pytest.approx([0, 0.3, 0.4])
-    made = compare.difference(plain(0.1, 0.2, 0.3), plain(0.1, 0.5))
-    assert made.amax((1, 2, 3)).tolist() == pytest.approx([0, 0.3, 0.2])
+    made = compare.difference(plain(0.1, 0.2, 0.3), plain(0.1, 0.9))
+    assert made.amax((1, 2, 3)).tolist() == pytest.approx([0, 0.7, 0.6])
     assert compare.repeated(plain(1, 2, 3), 2)[:, 0, 0, 0].tolist() == [1, 2]
 
 

@@ -60,6 +60,36 @@ def test_the_sheet_shows_the_original_and_every_edit_and_frames_the_best():
     none = contact.sheet(original, pictures, ENTRIES, ranking.rank(ENTRIES, ranking.BALANCED, 1.0))
     green = [(s * 255).round() == torch.tensor(contact.BEST)[:, None, None] for s in (sheet[0], none[0])]
     assert green[0].all(0).any() and not green[1].all(0).any()
+    assert around(sheet[0], (255, 0, 0)) == contact.BEST
+    assert {around(sheet[0], c) for c in ((0, 255, 0), (0, 0, 255), (255, 255, 0))} == {contact.EMPTY}
+
+
+def around(sheet, colour):
+    """The colour just left of a plain picture of that colour."""
+    pixels = (sheet * 255).round()
+    y, x = (pixels == torch.tensor(colour)[:, None, None]).all(0).nonzero()[0].tolist()
+    return tuple(int(v) for v in pixels[:, y, x - 1])
+
+
+def test_a_small_masks_surroundings_are_enlarged_in_the_corner_away_from_it():
+    picture, mask = torch.zeros(3, 300, 400), torch.zeros(300, 400)
+    picture[0, 240:260, 340:360] = 1
+    mask[240:260, 340:360] = 1
+    entries = [Entry(1, "Only", Change(0.2))]
+    found = ranking.rank(entries, ranking.BALANCED, 0)
+
+    def red(mask):
+        """Pixels of the edit's card that are red: of its left upper and of its right lower quarter."""
+        sheet = contact.sheet(torch.zeros(3, 300, 400), [picture], entries, found, mask=mask)[0]
+        card = sheet[:, :, sheet.shape[2] // 2 :]
+        shown = (card[0] > 0.9) & (card[1] < 0.1)
+        half = [s // 2 for s in (shown.shape[0], shown.shape[1])]
+        return int(shown[: half[0], : half[1]].sum()), int(shown[half[0] :, half[1] :].sum())
+
+    assert red(None)[0] == 0 < red(None)[1]
+    detail, plain = red(mask)
+    assert detail > 8 * plain and plain == red(None)[1]
+    assert red(torch.ones(300, 400)) == red(torch.zeros(300, 400)) == red(None)  # a large one needs no detail
 
 
 def test_five_results_and_pictures_of_other_shapes_fit_on_it():
