@@ -56,20 +56,20 @@ class Signatures:
 
     def of(self, node_id: str) -> str:
         """Works without recursion, so that a chain of any length has one."""
-        todo, path = [node_id], set()  # path: the nodes whose sources are being signed
+        todo, opened = [node_id], set()
         while todo:
             current = todo[-1]
-            unknown = [s for s in self._sources(current) if s not in self._known]
             if current in self._known:
                 todo.pop()
-            elif current in path or not unknown:
-                self._known[current] = self._sign(current)
-                path.discard(current)
-            elif any(s in path or s == current for s in unknown):  # a cycle: nothing of it could come again
+                continue
+            unknown = [s for s in self._sources(current) if s not in self._known]
+            if any(s in opened for s in unknown):  # a cycle: such a node has no signature that could come again
                 self._known[current] = self._unique()
-            else:
-                path.add(current)
+            elif unknown:
+                opened.add(current)  # what is open and unknown lies behind the current one, not merely beside it
                 todo.extend(unknown)
+            else:
+                self._known[current] = self._sign(current)
         return self._known[node_id]
 
     def _sources(self, node_id: str) -> list[str]:

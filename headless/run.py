@@ -5,19 +5,25 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from . import folders, progress, workflow
+from .credentials import sign_results
 from .errors import PromptRefused
 from .execute import Run, Runner
 from .files import check_writable
 from .registry import node_classes
 
 
-def run(file: Path, assignments: Sequence[str], places: folders.Folders) -> int:
-    """Runs it and prints what was saved. Returns 1 when some of its outputs could not be made."""
+def run(file: Path, assignments: Sequence[str], places: folders.Folders, c2pa: bool = False) -> int:
+    """Runs it and prints what was saved. Returns 1 when some of its outputs could not be made.
+
+    c2pa: signs what it saves.
+    """
     registry = node_classes()
     work = workflow.read(file)
     with folders.use(places), progress.shown(file.stem):
         for assignment in assignments:
             workflow.assign(work.prompt, assignment, registry)
+        if c2pa:
+            sign_results(work.prompt, registry)
         check_writable(places.output)
         done = Runner(registry).run(work.prompt, extra_data=work.extra_data)
     for line in shown(done, places):

@@ -8,6 +8,8 @@ const LOOK_EVERY = 500; // ms
 const FOLDED = 34; // px high
 const UNFOLDED = 380;
 const living = new Set(); // painters of nodes that are on a graph
+const old = new WeakSet(); // those that have been looked at since
+const tall = new WeakMap(); // how high their nodes were when they were folded
 
 /** Calls `more` after whatever a node's own callback does. */
 function also(node, callback, more) {
@@ -20,7 +22,7 @@ function also(node, callback, more) {
 }
 
 function createWidget(node, name, [, options = {}]) {
-  const painter = new Painter(node, { app, api }, options);
+  const painter = new Painter(node, { app, api, noted }, options);
   const widget = node.addDOMWidget(name, "EDITKIT_MASK", painter.root, {
     hideOnZoom: false,
     socketless: true,
@@ -32,17 +34,29 @@ function createWidget(node, name, [, options = {}]) {
   widget.options.socketless = true;
   widget.serializeValue = () => painter.save();
   also(node, "onAdded", () => living.add(painter));
-  also(node, "onRemoved", () => living.delete(painter));
+  also(node, "onRemoved", () => {
+    living.delete(painter);
+    painter.dialog?.close();
+  });
   also(node, "onConnectionsChange", () => painter.refresh());
-  painter.onFold = () => resize(node);
+  painter.onFold = () => resize(node, painter);
   node.editkitPainter = painter;
   return { widget, minWidth: 340 };
 }
 
-/** Gives a node the height that its painter asks for now, once it stands in the graph. */
-function resize(node) {
-  if (!node.graph || app.configuringGraph) return;
-  node.setSize([node.size[0], node.computeSize()[1]]);
+/** Lets ComfyUI see that the workflow has changed, as it sees it by itself after a click on the canvas. */
+function noted() {
+  const tracker = app.extensionManager?.workflow?.activeWorkflow?.changeTracker;
+  if (tracker?.captureCanvasState) tracker.captureCanvasState();
+  else tracker?.checkState?.();
+}
+
+/** Gives a node the height that its painter asks for now. One that is being loaded keeps its stored size. */
+function resize(node, painter) {
+  if (!old.has(painter)) return;
+  if (!painter.open) tall.set(painter, node.size[1]);
+  const least = node.computeSize()[1];
+  node.setSize([node.size[0], painter.open ? Math.max(least, tall.get(painter) ?? 0) : least]);
   node.graph.setDirtyCanvas?.(true, true);
 }
 
@@ -50,6 +64,11 @@ app.registerExtension({
   name: "EditKit.MaskPainter",
   getCustomWidgets: () => ({ EDITKIT_MASK: createWidget }),
   setup() {
-    setInterval(() => living.forEach((painter) => painter.refresh()), LOOK_EVERY);
+    setInterval(() => {
+      for (const painter of living) {
+        painter.refresh();
+        old.add(painter);
+      }
+    }, LOOK_EVERY);
   },
 });

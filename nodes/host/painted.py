@@ -38,8 +38,7 @@ def find(name: str) -> Path:
     for path in inside:
         if path.is_file():
             return path
-    looked = " or ".join(str(folder) for folder in folders)
-    raise EditError(f"The painted mask {name!r} is not in {looked}; {AGAIN}.")
+    raise EditError(f"The painted mask {name!r} is not in the {kind or 'input'} folder any more; {AGAIN}.")
 
 
 def _annotation(name: str) -> tuple[str, str | None]:

@@ -55,6 +55,21 @@ def test_a_changed_input_reruns_what_follows_and_nothing_else(runner, node, grap
     assert (len(source.calls), len(follow.calls)) == (1, 2)
 
 
+def test_a_source_that_is_shared_on_two_ways_is_no_cycle(runner, node, graph, counted):
+    source, follow, both = counted(lambda x: (x,)), counted(lambda a: (a,)), counted(lambda a, b, c: (a + b + c,))
+    run_it = runner(Source=node(source, {"x": INT}), Follow=node(follow, {"a": INT}),
+                    Both=node(both, {"a": INT, "b": INT, "c": INT}))  # fmt: skip
+    inputs = {"a": ["s", 0], "b": ["f", 0], "c": ["s", 0]}
+    work = graph(both=("Both", inputs), f=("Follow", {"a": ["s", 0]}), s=("Source", {"x": 1}),
+                 out=("Show", {"value": ["both", 0]}))  # fmt: skip
+    for order in (["a", "b", "c"], ["b", "a", "c"], ["a", "c", "b"]):
+        work["both"]["inputs"] = {name: inputs[name] for name in order}
+        assert seen(run_it.run(work)) == [3]
+        signed = [Signatures(DynamicPrompt(work), run_it.registry, Loop()).of("both") for _ in range(2)]
+        assert signed[0] == signed[1], order
+    assert [len(each.calls) for each in (source, follow, both)] == [1, 1, 1]
+
+
 def test_equal_nodes_share_a_result_unless_they_ask_for_their_id(runner, node, graph, counted):
     plain, own = counted(lambda x: (x,)), counted(lambda x, me: (me,))
     run_it = runner(Plain=node(plain, {"x": INT}), Own=node(own, {"x": INT}, hidden={"me": "UNIQUE_ID"}))

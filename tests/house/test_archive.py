@@ -45,9 +45,10 @@ def test_the_archive_holds_what_is_used_and_nothing_else():
 def test_the_unpacked_archive_edits_a_photo(unpacked, tmp_path):
     photo, result = unpacked / "workflows/media/dandelions.jpg", tmp_path / "better.png"
     run = [sys.executable, "-B", str(unpacked)]
-    done = subprocess.run([*run, "edit", str(photo), "--task", "tone", "-o", str(result)], capture_output=True, text=True)
+    edit = [*run, "edit", str(photo), "--task", "tone", "-o", str(result)]
+    done = subprocess.run(edit, capture_output=True, text=True, encoding="utf-8", timeout=300)
     assert done.returncode == 0 and result.stat().st_size > 1000, done.stderr
-    done = subprocess.run([*run, "doctor"], capture_output=True, text=True, encoding="utf-8")
+    done = subprocess.run([*run, "doctor"], capture_output=True, text=True, encoding="utf-8", timeout=300)
     assert done.returncode == 0 and str(unpacked) in done.stdout, done.stdout + done.stderr
 
 

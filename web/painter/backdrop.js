@@ -8,8 +8,8 @@ const CARRIES = new Set(["IMAGE", "LATENT"]);
 const IN_PLACE = new Set([
   "Reroute", "PreviewImage", "VAEEncode", "VAEDecode", "ImageScale", "ImageScaleBy", "ImageScaleToTotalPixels",
   "ImageUpscaleWithModel", "EditKitRemoveObject", "EditKitTone", "EditKitRelight", "EditKitSwiftEdit",
-  "EditKitKontextFit", "EditKitKontextUnfit", "EditKitVAERoundTrip", "EditKitComposite", "EditKitICEditUncrop", "EditKitSwiftEditDeliver",
-  "EditKitEditMGTDecode", "EditKitCompare",
+  "EditKitKontextFit", "EditKitKontextUnfit", "EditKitVAERoundTrip", "EditKitComposite",
+  "EditKitICEditUncrop", "EditKitSwiftEditDeliver", "EditKitEditMGTDecode", "EditKitCompare",
 ]);
 const FARTHEST = 30;
 

@@ -6,6 +6,7 @@ const SUBFOLDER = "editkit";
 const KEPT_BYTES = 32 * 2 ** 20;
 // What was painted on this page, by name: undoing a change of the graph asks for states that were never uploaded.
 const drafts = new Map();
+const stored = new Set(); // those of them that the server has
 
 export function pathOf(name) {
   return `${SUBFOLDER}/${name}`;
@@ -21,6 +22,11 @@ export async function keep(path, bytes, width, height) {
     total -= blob.size;
   }
   return drafts.get(path);
+}
+
+/** Whether a mask was painted here and is not on the server yet. */
+export function isDraft(path) {
+  return drafts.has(path) && !stored.has(path);
 }
 
 /** Uploads a PNG; returns the path under which the server keeps it. Throws one sentence. */
@@ -39,8 +45,9 @@ export async function upload(api, path, blob) {
   if (reply.status !== 200) {
     throw new Error(`The painted mask could not be uploaded (HTTP ${reply.status}); see the server's log.`);
   }
-  const stored = await reply.json();
-  return [stored.subfolder, stored.name].filter(Boolean).join("/");
+  const { subfolder, name } = await reply.json();
+  stored.add(path);
+  return [subfolder, name].filter(Boolean).join("/");
 }
 
 /** Where the browser gets a file that a widget names: `folder/name.png`, also with ` [output]` or the like behind. */
@@ -77,16 +84,20 @@ export async function decoded(blob, width = 0, height = 0) {
   return { bytes, ...size };
 }
 
-/** Bytes at another size, with smooth edges. */
-export async function resized(bytes, width, height, newWidth, newHeight) {
-  return (await decoded(await greyPng(bytes, width, height), newWidth, newHeight)).bytes;
+/** The bytes of a mask at another size, with smooth edges. */
+export function resized({ data, width, height }, newWidth, newHeight) {
+  const canvas = Object.assign(document.createElement("canvas"), { width, height });
+  const image = new ImageData(width, height);
+  for (let i = 0; i < data.length; i++) image.data.set([data[i], data[i], data[i], 255], 4 * i);
+  canvas.getContext("2d").putImageData(image, 0, 0);
+  return luminance(canvas, newWidth, newHeight);
 }
 
-function luminance(bitmap, width, height) {
+function luminance(source, width, height) {
   const canvas = Object.assign(document.createElement("canvas"), { width, height });
   const context = canvas.getContext("2d", { willReadFrequently: true });
   context.imageSmoothingQuality = "high";
-  context.drawImage(bitmap, 0, 0, width, height);
+  context.drawImage(source, 0, 0, width, height);
   const { data } = context.getImageData(0, 0, width, height);
   const bytes = new Uint8Array(width * height);
   for (let i = 0, at = 0; i < bytes.length; i++, at += 4) {

@@ -1,10 +1,10 @@
 // The mask painter of one node: its mask, its brush, its elements, and the file that its widget names.
 
 import { pictureOf } from "./backdrop.js";
-import { decoded, download, keep, pathOf, resized, upload } from "./files.js";
+import { connect, enlarge } from "./controls.js";
+import { decoded, download, isDraft, keep, pathOf, resized, upload } from "./files.js";
 import { fingerprint } from "./png.js";
 import { Strength } from "./strength.js";
-import { commandOf, listen } from "./strokes.js";
 import { build, Overlay, parts } from "./view.js";
 
 const DEFAULT_SIDE = 1024; // of a mask whose picture is not known
@@ -12,16 +12,17 @@ const UPLOAD_AFTER = 1500; // ms
 const SMALLEST = 1; // px across
 
 export class Painter {
-  /** host: {app, api}; over: the MASK input that goes before the paint; opens: unfolded where nothing is linked. */
+  /** host: {app, api, noted}, the last to be called after a change.
+   *  over: the MASK input that goes before the paint; opens: unfolded where nothing is linked. */
   constructor(node, host, { over = "mask", opens = false } = {}) {
-    Object.assign(this, { node, host, over, opens, value: "", picture: null, dirty: false, problem: "" });
+    Object.assign(this, { node, host, over, opens, value: "", picture: null, sought: null, dirty: false, problem: "" });
     this.mask = new Strength(DEFAULT_SIDE, DEFAULT_SIDE);
     this.root = build();
     this.parts = parts(this.root);
     this.overlay = new Overlay(this.parts.canvas);
     this.cursor = { x: 0.5, y: 0.5 }; // of the keyboard, as shares
-    this.loading = Promise.resolve();
-    this.listen();
+    this.loading = this.seeking = Promise.resolve();
+    connect(this);
     this.refresh();
     this.show();
   }
@@ -32,7 +33,7 @@ export class Painter {
   setValue(value) {
     value = typeof value === "string" ? value : "";
     if (value === this.value) return;
-    Object.assign(this, { value, dirty: false, problem: "" });
+    Object.assign(this, { value, dirty: isDraft(value), problem: "" });
     clearTimeout(this.timer);
     this.loading = value ? this.restore(value) : Promise.resolve(this.blank());
     this.refresh();
@@ -64,9 +65,10 @@ export class Painter {
     clearTimeout(this.timer);
     if (this.dirty) {
       keep(this.value, this.mask.data, this.mask.width, this.mask.height);
-      this.timer = setTimeout(() => this.save().catch(() => {}), UPLOAD_AFTER); // a failure is on show; queueing retries
+      this.timer = setTimeout(() => this.save().catch(() => {}), UPLOAD_AFTER); // queueing tries again, aloud
     }
     this.show();
+    this.host.noted();
   }
 
   stem() {
@@ -112,19 +114,18 @@ export class Painter {
       this.fold();
     }
     const found = this.node.graph ? pictureOf(this.node, this.host) : null;
-    if ((found?.url ?? null) === (this.sought ?? null)) return;
+    if ((found?.url ?? null) === this.sought) return;
     this.sought = found?.url ?? null;
-    if (!found) this.setPicture(null);
-    else this.loadPicture(found);
+    this.seeking = this.loadPicture(found);
   }
 
-  loadPicture({ url, name }) {
+  /** Measures a picture and puts it behind the mask; one that cannot be loaded is as if it were not there. */
+  async loadPicture(found) {
     const image = new Image();
-    image.crossOrigin = "anonymous";
-    const size = () => ({ width: image.naturalWidth, height: image.naturalHeight });
-    image.onload = () => this.sought === url && this.setPicture({ url, name, ...size() });
-    image.onerror = () => this.sought === url && this.setPicture(null);
-    image.src = url;
+    if (found) image.src = found.url;
+    const there = found && (await image.decode().then(() => true, () => false));
+    if (this.sought !== (found?.url ?? null)) return; // another came in the meantime
+    await this.setPicture(there ? { ...found, width: image.naturalWidth, height: image.naturalHeight } : null);
   }
 
   async setPicture(picture) {
@@ -142,10 +143,11 @@ export class Painter {
   }
 
   /** Brings the mask to the picture's size before it is changed, as one step of the history. */
-  async fit() {
+  fit() {
     if (this.fits) return;
     const { width, height } = this.picture;
-    this.mask.replace(await resized(this.mask.data, this.mask.width, this.mask.height, width, height), width, height);
+    this.mask.replace(resized(this.mask, width, height), width, height);
+    this.show();
   }
 
   // --- strokes
@@ -156,14 +158,17 @@ export class Painter {
     return (Math.max(SMALLEST, Math.round((this.parts.sliders.size.value / 100) ** 2 * most)) / 2) * pressure;
   }
 
+  get strength() {
+    return Math.round((this.parts.sliders.strength.value * 255) / 100);
+  }
+
   begin(point, erase) {
     this.parts.keys.focus({ preventScroll: true });
-    if (this.mask.stroke || this.busy) return;
-    if (!this.fits) {
-      this.busy = this.fit().finally(() => (this.busy = null)); // the next stroke is on the picture's own pixels
-      return;
-    }
-    const value = erase || this.parts.tools.eraser.checked ? 0 : Math.round(this.parts.sliders.strength.value * 2.55);
+    if (this.mask.stroke) return;
+    const { width, height } = this.mask;
+    this.fit();
+    point = { ...point, x: (point.x * this.mask.width) / width, y: (point.y * this.mask.height) / height };
+    const value = erase || this.parts.tools.eraser.checked ? 0 : this.strength;
     this.mask.begin(value, this.parts.sliders.hardness.value / 100);
     this.last = { ...point, r: this.radius(point.pressure) };
     this.paint(this.mask.line(this.last, this.last));
@@ -206,13 +211,13 @@ export class Painter {
       undo: () => this.mask.undo() && this.changed(),
       redo: () => this.mask.redo() && this.changed(),
       invert: () => this.whole((value) => 255 - value),
-      fill: () => this.whole(() => Math.round(sliders.strength.value * 2.55)),
+      fill: () => this.whole(() => this.strength),
       clear: () => this.mask.empty || this.whole(() => 0),
       brush: () => (tools.brush.checked = true),
       eraser: () => (tools.eraser.checked = true),
       show: () => this.toggleGrey(),
       open: () => this.parts.file.click(),
-      large: () => this.enlarge(),
+      large: () => enlarge(this),
       nudge: () => (sliders[slider].value = Number(sliders[slider].value) + 5 * by),
       walk: () => this.walk(by),
       dab: () => this.dab(),
@@ -222,8 +227,8 @@ export class Painter {
     this.label();
   }
 
-  async whole(next) {
-    await this.fit();
+  whole(next) {
+    this.fit();
     this.mask.replace(next);
     this.changed();
   }
@@ -234,9 +239,10 @@ export class Painter {
   }
 
   walk([x, y]) {
-    const ratio = this.mask.width / this.mask.height; // the same step in pixels both ways
-    this.cursor.x = Math.min(1, Math.max(0, this.cursor.x + x / Math.max(1, ratio)));
-    this.cursor.y = Math.min(1, Math.max(0, this.cursor.y + y * Math.min(1, ratio)));
+    const { width, height } = this.mask;
+    const longer = Math.max(width, height); // the same step in pixels both ways
+    this.cursor.x = Math.min(1, Math.max(0, this.cursor.x + (x * longer) / width));
+    this.cursor.y = Math.min(1, Math.max(0, this.cursor.y + (y * longer) / height));
     this.hover(this.cursorPoint());
   }
 
@@ -262,84 +268,7 @@ export class Painter {
     }
   }
 
-  /** The whole window for the painter, and back. */
-  enlarge() {
-    if (this.dialog) return this.dialog.close();
-    const home = document.createComment("mask painter");
-    this.root.replaceWith(home);
-    this.dialog = document.body.appendChild(document.createElement("dialog"));
-    this.dialog.className = "editkit-dialog";
-    this.dialog.setAttribute("aria-label", "Mask painter");
-    this.dialog.append(this.root);
-    this.dialog.addEventListener("keydown", (event) => event.stopPropagation());
-    this.dialog.addEventListener("close", () => {
-      home.replaceWith(this.root);
-      this.dialog.remove();
-      this.dialog = null;
-    });
-    this.dialog.showModal();
-    this.parts.keys.focus();
-  }
-
   // --- elements
-
-  listen() {
-    const { root, parts: p } = this;
-    listen(p.stage, p.frame, this);
-    for (const [name, input] of Object.entries(p.tools)) {
-      input.addEventListener(input.type === "button" ? "click" : "change", () => this.do({ command: name }));
-    }
-    for (const input of Object.values(p.sliders)) input.addEventListener("input", () => this.label());
-    p.fold.addEventListener("change", () => this.choose(p.fold.checked));
-    p.file.addEventListener("change", () => {
-      if (p.file.files[0]) this.take(p.file.files[0]);
-      p.file.value = "";
-    });
-    root.addEventListener("keydown", (event) => this.key(event));
-    for (const type of ["pointerdown", "pointermove", "pointerup"]) {
-      root.addEventListener(type, (event) => event.buttons & 4 || event.button === 1 || event.stopPropagation());
-    }
-    root.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
-    root.addEventListener("dragover", (event) => {
-      event.preventDefault();
-      event.stopPropagation();
-    });
-    root.addEventListener("drop", (event) => this.drop(event));
-  }
-
-  key(event) {
-    const found = commandOf(event, event.target === this.parts.keys);
-    if (!found) return;
-    event.preventDefault();
-    event.stopPropagation();
-    this.do(found);
-  }
-
-  drop(event) {
-    const file = [...(event.dataTransfer?.files ?? [])].find((one) => one.type.startsWith("image/"));
-    event.preventDefault();
-    event.stopPropagation();
-    if (file) this.take(file);
-  }
-
-  /** With Alt, or enlarged, the wheel changes the brush; else it zooms the canvas, as over any other part of a node. */
-  wheel(event) {
-    if (event.altKey || this.dialog) {
-      this.do({ command: "nudge", slider: "size", by: event.deltaY < 0 ? 1 : -1 });
-      event.preventDefault();
-      event.stopPropagation();
-    } else if (this.root.closest(".dom-widget")) {
-      event.preventDefault();
-      this.host.app.canvas.processMouseWheel(event);
-    }
-  }
-
-  /** The middle button moves the canvas: down, move, up. */
-  pan(event) {
-    const { canvas } = this.host.app;
-    const handlers = { pointerdown: "processMouseDown", pointermove: "processMouseMove", pointerup: "processMouseUp" };
-    if (!this.dialog) canvas[handlers[event.type]](event);
-  }
 
   hover(point) {
     const { ring } = this.parts;
@@ -358,7 +287,7 @@ export class Painter {
     this.node.properties ??= {};
     this.node.properties.editkit_painter = open ? "open" : "closed";
     this.refresh();
-    this.host.app.graph?.change?.();
+    this.host.noted();
   }
 
   /** Shows or hides the painter under its head, and gives the node the room. */

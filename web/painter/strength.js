@@ -43,7 +43,7 @@ export class Strength {
     for (let y = top, to = 0; y < bottom; y++, to += right - left) {
       bytes.set(this.data.subarray(y * this.width + left, y * this.width + right), to);
     }
-    return bytes.every((value) => value === bytes[0]) ? bytes[0] : bytes;
+    return uniform(bytes) ? bytes[0] : bytes;
   }
 
   putTile(index, tile) {
@@ -92,6 +92,7 @@ export class Strength {
     for (let y = Math.max(top, box[1]); y < Math.min(bottom, box[3]); y++) {
       for (let x = Math.max(left, box[0]); x < Math.min(right, box[2]); x++) {
         const at = (y - top) * wide + x - left;
+        if (covered[at] === 255) continue;
         const amount = brush(x + 0.5, y + 0.5);
         if (amount <= covered[at]) continue;
         covered[at] = amount;
@@ -115,8 +116,9 @@ export class Strength {
   /** Replaces all bytes (a function of the old byte, or bytes of a new size), as one step of the history. */
   replace(next, width = this.width, height = this.height) {
     this.remember(this.snapshot());
-    if (typeof next === "function") for (let i = 0; i < this.data.length; i++) this.data[i] = next(this.data[i]);
-    else Object.assign(this, { data: next, width, height });
+    if (typeof next !== "function") return void Object.assign(this, { data: next, width, height });
+    const table = Uint8Array.from({ length: 256 }, (_, value) => next(value));
+    for (let i = 0; i < this.data.length; i++) this.data[i] = table[this.data[i]];
   }
 
   /** Puts bytes in without a step of the history: what was loaded. */
@@ -126,7 +128,7 @@ export class Strength {
   }
 
   get empty() {
-    return this.data.every((value) => value === 0);
+    return this.data[0] === 0 && uniform(this.data);
   }
 
   /** The share of pixels above 0. */
@@ -168,8 +170,8 @@ export class Strength {
     const record = from.pop();
     if (!record || this.stroke) return false;
     const resized = record.width !== this.width || record.height !== this.height;
-    const tiles = new Map([...record.tiles.keys()].map((index) => [index, this.copyTile(index)]));
-    to.push(resized ? this.snapshot() : this.record(tiles));
+    const touched = () => new Map([...record.tiles.keys()].map((index) => [index, this.copyTile(index)]));
+    to.push(resized ? this.snapshot() : this.record(touched()));
     if (resized) {
       Object.assign(this, { width: record.width, height: record.height });
       this.data = new Uint8Array(record.width * record.height);
@@ -180,6 +182,12 @@ export class Strength {
   }
 }
 
+/** Whether all bytes are equal; a plain loop, as it runs over millions. */
+function uniform(bytes) {
+  for (let i = 1; i < bytes.length; i++) if (bytes[i] !== bytes[0]) return false;
+  return true;
+}
+
 /** How far, 0 to 255, a brush moved between two points covers the pixel at (x, y). */
 function brushOf(from, to, hardness) {
   const [dx, dy, dr] = [to.x - from.x, to.y - from.y, to.r - from.r];
@@ -188,7 +196,11 @@ function brushOf(from, to, hardness) {
     let along = length2 ? ((x - from.x) * dx + (y - from.y) * dy) / length2 : 0;
     along = Math.min(1, Math.max(0, along));
     const radius = from.r + along * dr;
-    const distance = Math.hypot(x - from.x - along * dx, y - from.y - along * dy);
+    const across = x - from.x - along * dx;
+    const down = y - from.y - along * dy;
+    const distance2 = across * across + down * down;
+    if (distance2 >= (radius + 0.5) ** 2) return 0;
+    const distance = Math.sqrt(distance2);
     const rim = Math.max(1, radius * (1 - hardness)); // at least a pixel, so that no edge is jagged
     const inside = Math.min(1, Math.max(0, (radius + 0.5 - distance) / rim));
     return Math.round(255 * (rim > 1 ? inside * inside * (3 - 2 * inside) : inside));

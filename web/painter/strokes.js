@@ -12,15 +12,15 @@ export function place(event, frame, mask) {
   };
 }
 
-/** Listens on the stage. painter: mask, begin(point, erase), move(point), end(), hover(point or null), pan(event). */
-export function listen(stage, frame, painter) {
+/** Listens on the stage. painter: mask, begin(point, erase), move(point), end(), hover(point or null). */
+export function listen(stage, frame, painter, pan) {
   let pointer = null;
   const point = (event) => {
     const pressure = event.pointerType === "pen" && event.pressure > 0 ? Math.max(LEAST_PRESSURE, event.pressure) : 1;
     return { ...place(event, frame, painter.mask), pressure };
   };
   stage.addEventListener("pointerdown", (event) => {
-    if (event.button === 1) return painter.pan(event);
+    if (event.button === 1) return pan(event, painter);
     event.stopPropagation();
     if (pointer !== null) return; // a second finger
     event.preventDefault();
@@ -29,7 +29,7 @@ export function listen(stage, frame, painter) {
     painter.begin(point(event), event.button === 2 || event.button === 5);
   });
   stage.addEventListener("pointermove", (event) => {
-    if (event.buttons & 4) return painter.pan(event);
+    if (event.buttons & 4) return pan(event, painter);
     event.stopPropagation();
     if (event.pointerId === pointer) {
       const passed = event.getCoalescedEvents?.() ?? [];
@@ -43,7 +43,7 @@ export function listen(stage, frame, painter) {
     pointer = null;
     painter.end();
   };
-  stage.addEventListener("pointerup", (event) => (event.button === 1 ? painter.pan(event) : end(event)));
+  stage.addEventListener("pointerup", (event) => (event.button === 1 ? pan(event, painter) : end(event)));
   stage.addEventListener("pointercancel", end);
   stage.addEventListener("pointerleave", () => pointer === null && painter.hover(null));
   stage.addEventListener("contextmenu", (event) => {

@@ -74,7 +74,8 @@ export function build() {
   const keys = make("input", { class: "editkit-keys", readonly: "", inputmode: "none", value: "", "aria-label":
     "Mask. Arrow keys move the brush, Space paints, B brush, E eraser, square brackets size, Ctrl-Z undoes." });
   const frame = make("div", { class: "editkit-frame", children: [
-    make("img", { alt: "", draggable: "false" }), make("canvas"), keys, make("div", { class: "editkit-ring", hidden: "" }),
+    make("img", { alt: "", draggable: "false" }), make("canvas"), keys,
+    make("div", { class: "editkit-ring", hidden: "" }),
   ] });
   return make("div", { class: "editkit-painter", role: "group", "aria-label": "Mask painter", children: [
     make("div", { class: "editkit-head", children: [

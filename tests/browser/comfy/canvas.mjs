@@ -27,7 +27,9 @@ async function contents(page) {
 export const said = (page) =>
   page.evaluate(() => {
     const places = "[role=dialog], [role=alert], .p-toast-message, [data-testid=error-overlay], [data-testid^=error-]";
-    return [...document.querySelectorAll(places)].map((e) => e.innerText.trim()).filter(Boolean);
+    const opened = [...document.querySelectorAll('button[aria-controls][aria-expanded="true"]')];
+    const details = opened.map((e) => document.getElementById(e.getAttribute("aria-controls"))).filter(Boolean);
+    return [...document.querySelectorAll(places), ...details].map((e) => e.innerText.trim()).filter(Boolean);
   });
 
 const settle = (page) => page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
@@ -129,3 +131,106 @@ export async function clear(page) {
   for (let i = 0; i < 3; i++) await page.keyboard.press("Escape");
   await page.evaluate(() => window.app.graph.clear());
 }
+
+/** Opens the template browser with the mouse, at the pack's templates; returns the name and thumbnail width of each. */
+export async function browse(page, { pack, count }) {
+  await page.getByRole("button", { name: "Templates", exact: true }).first().click();
+  const dialog = page.getByRole("dialog").last();
+  await dialog.getByText(pack, { exact: true }).first().click();
+  const cards = dialog.locator('[data-testid^="template-workflow-"]');
+  await page.waitForFunction((n) => {
+    const found = [...document.querySelectorAll('[data-testid^="template-workflow-"]')];
+    found.at(-1)?.scrollIntoView(); // more are added as one scrolls
+    return found.length === n;
+  }, count, { polling: 250 });
+  const seen = [];
+  for (const card of await cards.all()) {
+    await card.scrollIntoViewIfNeeded();
+    const picture = await card.locator("img").first().elementHandle();
+    await page.waitForFunction((img) => img.complete && img.naturalWidth > 0, picture);
+    seen.push([(await card.getAttribute("data-testid")).replace("template-workflow-", ""), await picture.evaluate((img) => img.naturalWidth)]);
+  }
+  return seen;
+}
+
+/** Clicks a template in the open template browser and waits until its nodes are on the canvas. */
+export async function choose(page, { name, type }) {
+  const card = page.getByTestId(`template-workflow-${name}`);
+  await card.scrollIntoViewIfNeeded();
+  await card.locator("img").first().click();
+  await page.waitForFunction((type) => window.app.graph._nodes.some((n) => n.type === type), type);
+  await page.waitForFunction(() => !document.querySelector('[data-testid^="template-workflow-"]'));
+  await fit(page);
+  return contents(page);
+}
+
+const press = (page) => page.locator('[data-testid=queue-button], button[aria-label="Run"]').first().click();
+
+/** Presses Run and waits until the node of that title shows its result; returns the picture's size and file. */
+export async function run(page, { title }) {
+  const latest = (title) => {
+    const node = window.app.graph._nodes.find((n) => n.title === title);
+    return window.app.nodeOutputs[node.id]?.images?.[0];
+  };
+  const before = await page.evaluate(latest, title);
+  await press(page);
+  const stored = await page.waitForFunction(([title, before]) => {
+    const node = window.app.graph._nodes.find((n) => n.title === title);
+    const image = window.app.nodeOutputs[node.id]?.images?.[0];
+    return image && image.filename !== before && image;
+  }, [title, before?.filename], { timeout: 120_000 });
+  const shown = await page.waitForFunction((title) => {
+    const node = window.app.graph._nodes.find((n) => n.title === title);
+    const drawn = document.querySelector(`[data-node-id="${node.id}"] img`) ?? node.imgs?.[0];
+    return drawn?.complete && drawn.naturalWidth > 0 && [drawn.naturalWidth, drawn.naturalHeight];
+  }, title);
+  return { stored: await stored.jsonValue(), shown: await shown.jsonValue() };
+}
+
+/** Sets widgets of the node of that title: name -> value. */
+export const set = (page, { title, values }) =>
+  page.evaluate(([title, values]) => {
+    const node = window.app.graph._nodes.find((n) => n.title === title);
+    for (const [name, value] of Object.entries(values)) node.widgets.find((w) => w.name === name).value = value;
+  }, [title, values]);
+
+/** Takes the link from a node's input. */
+export const unlink = (page, { title, input }) =>
+  page.evaluate(([title, input]) => {
+    const node = window.app.graph._nodes.find((n) => n.title === title);
+    node.disconnectInput(node.inputs.findIndex((i) => i.name === input));
+  }, [title, input]);
+
+/** Presses Run and waits until something is said that holds these words; opens the error panel where there is one. */
+export async function refused(page, { words }) {
+  await press(page);
+  return complaint(page, words);
+}
+
+/** Loads a graph, and waits for what is said of it where words are given. */
+export async function loaded(page, { workflow, words }) {
+  await page.evaluate((workflow) => window.app.loadGraphData(workflow, true, true, "broken"), workflow);
+  return words ? complaint(page, words) : null;
+}
+
+async function complaint(page, words) {
+  for (let tries = 0; tries < 120; tries++) {
+    const texts = await said(page);
+    const found = texts.find((text) => text.includes(words));
+    if (found) return found;
+    const closed = 'button[aria-controls][aria-expanded="false"][aria-label^="Info"]'; // a sentence of 1.58's error panel
+    for (const more of [page.getByRole("button", { name: /View details/i }), page.locator(closed)])
+      if (await more.first().isVisible()) await more.first().click();
+    await page.waitForTimeout(250);
+  }
+  throw new Error(`nobody said ${words}; but: ${JSON.stringify(await said(page))}`);
+}
+
+/** Waits until the loader of that title names a file whose name holds these words. */
+export const named = async (page, { title, words }) => {
+  const found = await page.waitForFunction(([title, words]) => {
+    const name = window.app.graph._nodes.find((n) => n.title === title).widgets[0].value;
+    return String(name).includes(words) && name;
+  }, [title, words]);
+  return found.jsonValue();
+};

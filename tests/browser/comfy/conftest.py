@@ -6,6 +6,7 @@ Needs a ComfyUI checkout (see tests/comfyui/checkout.py), Node, Chromium and pla
 out/browser/.
 """
 
+import contextlib
 import json
 import os
 import queue
@@ -72,11 +73,15 @@ class Browser:
 
     def ask(self, seconds: float = 180, **line):
         """Sends a line (see drive.mjs) and returns its result; BrowserFailed with what it threw."""
-        self._process.stdin.write(json.dumps(line, default=str) + "\n")
-        self._process.stdin.flush()
+        try:
+            self._process.stdin.write(json.dumps(line, default=str) + "\n")
+            self._process.stdin.flush()
+        except OSError as problem:
+            raise BrowserFailed("the browser is gone; an earlier step failed") from problem
         try:
             reply = self._lines.get(timeout=seconds)
         except queue.Empty:
+            self._process.kill()  # a late answer would be taken for the next one's
             raise BrowserFailed(f"no answer in {seconds:.0f} s to {line}") from None
         if reply is None:
             self._log.seek(0)
@@ -88,7 +93,8 @@ class Browser:
 
     def close(self) -> None:
         """Ends Chromium and the driver that this object started."""
-        self._process.stdin.close()
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()
         try:
             self._process.wait(20)
         except subprocess.TimeoutExpired:

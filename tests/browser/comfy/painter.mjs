@@ -22,6 +22,7 @@ export async function wire(page, { photo, type, scale = 1, mask = null, inputs =
       const slot = (name) => edit.inputs.findIndex((input) => input.name === name);
       if (slot("image") >= 0) image.connect(0, edit, slot("image"));
       if (mask) add("LoadImageMask", -700, { image: mask, channel: "red" }).connect(0, edit, slot("mask"));
+      edit.marked = true; // the graph's own undo makes every node anew
       edit.setSize([420, Math.max(edit.size[1], 640)]);
       app.canvas.ds.scale = scale;
       app.canvas.ds.offset = [60, -40];
@@ -36,12 +37,16 @@ export async function wire(page, { photo, type, scale = 1, mask = null, inputs =
   return id;
 }
 
-/** Waits until the painter shows its picture and stands still. */
+/** Waits until the painter shows its picture, or that there is none, and stands still. */
 export async function settled(page) {
-  await page.waitForTimeout(700); // it looks at the graph every half second
-  await page.waitForFunction(() => {
-    const image = document.querySelector(".editkit-frame img");
-    return !image || image.hidden || image.complete;
+  await page.evaluate(async () => {
+    const painters = window.app.graph.nodes.map((node) => node.editkitPainter).filter(Boolean);
+    for (const painter of painters) {
+      painter.refresh(); // else it looks at the graph every half second
+      await painter.loading;
+      await painter.seeking;
+    }
+    for (let frame = 0; frame < 3; frame++) await new Promise(requestAnimationFrame);
   });
 }
 
@@ -74,11 +79,22 @@ export async function press(page, { keys }) {
   await page.waitForTimeout(50); // ComfyUI answers keys a frame later
 }
 
+/** Ctrl-Z on the canvas itself, which undoes the graph's last change. */
+export async function undoGraph(page) {
+  await page.evaluate(() => document.activeElement.blur());
+  await page.keyboard.press("Control+z");
+  await page.waitForFunction(() => !window.app.graph.nodes.some((node) => node.marked));
+  await page.waitForSelector(".editkit-painter");
+  await settled(page);
+}
+
 /** What the prompt says of a node, and how many nodes the graph has. Queues nothing. */
 export function prompt(page, { id }) {
   return page.evaluate(async (node) => {
     const { output, workflow } = await window.app.graphToPrompt();
-    return { inputs: output[node]?.inputs, nodes: window.app.graph.nodes.length, workflow };
+    const { nodes } = window.app.graph;
+    const same = nodes.some((one) => String(one.id) === String(node) && one.marked);
+    return { inputs: output[node]?.inputs, nodes: nodes.length, same, workflow };
   }, id);
 }
 
