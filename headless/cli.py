@@ -1,4 +1,4 @@
-"""The command line: demo, run, queue, edit, export, verify, serve, train, bench, doctor."""
+"""The command line: demo, run, queue, edit, batch, export, verify, serve, inspect, train, data, bench, eval, doctor."""
 
 import argparse
 import contextlib
@@ -8,6 +8,8 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from . import inspecting
+from .batch import command as batch
 from .errors import EditError
 from .folders import PACK, Folders
 
@@ -24,6 +26,7 @@ examples:
   {me} edit holiday/ --task relight -o out/            every photo of a folder
   {me} run workflows/api/tone.json --set image=photo.jpg --out out/
   {me} queue workflows/api/tone.json --batch holiday/ --out out/    the same on a ComfyUI server
+  {me} inspect better.png                              its content credentials and its workflow
   {me} doctor                                          what is installed, what is missing
 `{me} COMMAND --help` teaches each command."""
 
@@ -147,11 +150,15 @@ def _make_console_safe() -> None:
 
 
 def _dispatch(arguments: list[str]) -> int:
-    # These two have command lines of their own, --help included.
+    # These have command lines of their own, --help included.
     if arguments[:1] == ["train"]:
         return _other_part("training", "train")(arguments[1:])
     if arguments[:1] == ["bench"]:
         return _other_part("benchmarks", "bench")(arguments[1:])
+    if arguments[:1] == ["eval"]:
+        return _other_part("benchmarks.evaluation", "eval")(arguments[1:])
+    if arguments[:1] == ["data"]:
+        return _data(arguments[1:])
     options = parser().parse_args(arguments)
     return options.command(options)
 
@@ -159,11 +166,18 @@ def _dispatch(arguments: list[str]) -> int:
 def _other_part(folder: str, command: str) -> Callable[[list[str]], int]:
     import importlib
 
-    if not (PACK / folder / "cli.py").is_file():
+    if not (PACK / folder.replace(".", "/") / "cli.py").is_file():
         raise EditError(
             f"`{command}` is not part of this copy of EditKit; clone its repository to have {folder}/."
         )
     return importlib.import_module(f"{__package__.rpartition('.')[0]}.{folder}.cli").main
+
+
+def _data(arguments: list[str]) -> int:
+    _other_part("training", "data")
+    from . import triplets
+
+    return triplets.main(arguments)
 
 
 def _me() -> str:
@@ -205,8 +219,12 @@ def parser() -> argparse.ArgumentParser:
     _serve_arguments(
         command("serve", "Serve a bundle's page to this machine.", SERVE_EXAMPLES, _mobile("serve"))
     )
+    inspecting.arguments(command("inspect", inspecting.HELP, inspecting.EXAMPLES, inspecting.inspect))
+    batch.arguments(command("batch", batch.HELP, batch.EXAMPLES, batch.command))
     commands.add_parser("train", help="Train or finetune the models (see train --help).")
+    commands.add_parser("data", help="Build training triplets, and look at them (see data --help).")
     commands.add_parser("bench", help="Measure quality, speed and parity (see bench --help).")
+    commands.add_parser("eval", help="Run the papers' benchmarks on a workflow (see eval --help).")
     command("doctor", "Say what is installed, which weights were found, what is missing.", "", _doctor)
     return top
 
@@ -216,6 +234,11 @@ def _demo_arguments(made: argparse.ArgumentParser) -> None:
 
 
 def _run_arguments(made: argparse.ArgumentParser) -> None:
+    _workflow_arguments(made)
+    _c2pa_argument(made)
+
+
+def _workflow_arguments(made: argparse.ArgumentParser) -> None:
     made.add_argument("file", type=Path, metavar="FILE.json", help="the workflow, in API format")
     made.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="set an input; may be repeated"
@@ -227,7 +250,7 @@ def _run_arguments(made: argparse.ArgumentParser) -> None:
 
 
 def _queue_arguments(made: argparse.ArgumentParser) -> None:
-    _run_arguments(made)
+    _workflow_arguments(made)
     made.add_argument(
         "--server", default="http://127.0.0.1:8188", metavar="URL", help="the server (http://127.0.0.1:8188)"
     )
@@ -258,6 +281,13 @@ def _edit_arguments(made: argparse.ArgumentParser) -> None:
     )
     made.add_argument(
         "-o", "--out", type=Path, default=Path("out"), help="file or folder for the result (out)"
+    )
+    _c2pa_argument(made)
+
+
+def _c2pa_argument(made: argparse.ArgumentParser) -> None:
+    made.add_argument(
+        "--c2pa", action="store_true", help="sign results with content credentials (see inspect --help)"
     )
 
 
@@ -309,7 +339,7 @@ def _demo(options: argparse.Namespace) -> int:
 def _run(options: argparse.Namespace) -> int:
     from .run import run
 
-    return run(options.file, options.set, _places(options))
+    return run(options.file, options.set, _places(options), options.c2pa)
 
 
 def _places(options: argparse.Namespace) -> Folders:
@@ -336,7 +366,7 @@ def _edit(options: argparse.Namespace) -> int:
     if not options.photo.exists():
         raise EditError(f"There is no photo or folder {options.photo}.")
     wanted = Options(
-        options.task, options.to, not options.no_shadow, options.strength, options.seed, options.engine
+        options.task, options.to, not options.no_shadow, options.strength, options.seed, options.engine, options.c2pa
     )
     return edit(options.photo, options.mask, options.out, wanted, node_classes())
 

@@ -9,6 +9,7 @@ import struct
 import sys
 from pathlib import Path
 
+from ..models.version import pack_version
 from .folders import PACK
 
 # Without these there is no edit; the other requirements each serve a part.
@@ -19,6 +20,7 @@ EXTRAS = {
     "requirements-train.txt": "train",
     "requirements-bench.txt": "bench",
     "requirements-mobile.txt": "export (mobile bundles)",
+    "requirements-c2pa.txt": "content credentials (--c2pa, inspect)",
     "requirements-test.txt": "the tests",
 }
 
@@ -29,6 +31,7 @@ def doctor() -> int:
     _swiftedit()
     _editmgt()
     _icedit()
+    _credentials()
     _comfyui()
     print("\nMissing" if missing else "\nNothing that an edit needs is missing: try `python . demo`.")
     for line in missing:
@@ -43,15 +46,6 @@ def _python() -> list[str]:
     if sys.version_info < LOWEST_PYTHON:
         return [f"Python {'.'.join(map(str, LOWEST_PYTHON))} or newer: https://www.python.org/downloads"]
     return []
-
-
-def pack_version() -> str:
-    try:
-        text = (PACK / "pyproject.toml").read_text(encoding="utf-8")
-    except OSError:
-        return "?"
-    found = re.search(r'^version\s*=\s*"([^"]+)"', text, re.MULTILINE)
-    return found[1] if found else "?"
 
 
 def floors(path: Path) -> dict[str, str]:
@@ -248,6 +242,20 @@ def _swiftedit_parts(release) -> str:
     paths = (release.inversion, release.generator, release.branch)
     shown = [path and path.relative_to(release.folder).as_posix() for path in paths]
     return "; ".join(f"{what}: {path or absent[what]}" for what, path in zip(absent, shown, strict=True))
+
+
+def _credentials() -> None:
+    """Says what would sign content credentials, without its path; nothing else of the pack needs it."""
+    from ..models.errors import EditError
+    from ..models.provenance import keys, package
+
+    print("\nContent credentials")
+    try:
+        package.library()
+        found = keys.load(keys.choose())
+        print(f"  {found.name}, {'self-signed' if found.self_made else 'your own'}, until {found.until:%Y-%m-%d}")
+    except EditError as problem:
+        print(f"  {problem}")
 
 
 def comfyui() -> Path | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import pictures, shipped, workflow
+from .credentials import SIGNED, choose, sign_results
 from .errors import EditError
 from .execute import Runner
 from .files import check_writable
@@ -27,6 +28,7 @@ class Options:
     strength: float | None = None
     seed: int | None = None
     engine: str | None = None
+    c2pa: bool = False
 
     def settings(self) -> dict:
         """Input name -> value, of those that were given."""
@@ -100,6 +102,8 @@ def prepare(options: Options, registry: Mapping[str, type]) -> Workflow:
         raise EditError(
             f"The task {options.task} does not change the picture's shape; --to belongs to outpaint."
         )
+    if options.c2pa:
+        choose()  # without the library or a certificate nothing is edited
     return work
 
 
@@ -133,6 +137,8 @@ def _edit_one(
     shipped.set_mask(prompt, None if job.mask is None else str(job.mask))
     if options.to is not None:
         _set_shape(prompt, options.to, job.photo, registry)
+    if options.c2pa:
+        sign_results(prompt, registry)
     icc = pictures.profile(job.photo)
     shipped.run_to(runner, workflow.Workflow(prompt, work.extra_data), job.output, label, profile=icc)
 
@@ -193,6 +199,8 @@ def _single_job(photo: Path, mask: Path | None, output: Path, options: Options) 
     if output.is_dir() or not output.suffix:
         output = output / f"{photo.stem}_{options.task}.png"
     pictures.check_suffix(output)
+    if options.c2pa and output.suffix.lower() not in SIGNED:
+        raise EditError(f"--c2pa signs PNG and JPEG, not {output.name}; end it in .png or .jpg.")
     return Job(photo, mask, output)
 
 

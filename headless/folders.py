@@ -30,6 +30,10 @@ class Folders:
     name: Callable[[int], Path] | None = None
     profile: bytes | None = None
 
+    def stamp(self) -> str:
+        """Differs when results go elsewhere. The decided name counts: a new function may lie where an old one lay."""
+        return f"{self.output.absolute()} {self.name(0) if self.name else ''}"
+
 
 _current: contextvars.ContextVar[Folders | None] = contextvars.ContextVar("editkit_folders", default=None)
 
@@ -58,15 +62,17 @@ def find_picture(name: str) -> Path | None:
 
     `name [output]`, `name [temp]` and `name [input]`, as ComfyUI writes them, name the folder themselves.
     """
-    folders = current()
-    for mark, places in (
-        ("output", (folders.output,)),
-        ("temp", (folders.temp,)),
-        ("input", input_folders()),
-    ):
-        if name.endswith(f"[{mark}]"):
-            return _first(name.removesuffix(f"[{mark}]").rstrip(), places)
-    return _first(name, (Path(), *input_folders()))
+    for kind in ("output", "temp", "input"):
+        if name.endswith(f"[{kind}]"):
+            return _first(name.removesuffix(f"[{kind}]").rstrip(), places(kind))
+    return _first(name, places(None))
+
+
+def places(kind: str | None) -> tuple[Path, ...]:
+    """The folders behind `[output]`, `[temp]` and `[input]`; for None those of a name that says nothing."""
+    if kind in ("output", "temp"):
+        return (getattr(current(), kind),)
+    return input_folders() if kind == "input" else (Path(), *input_folders())
 
 
 def _first(name: str, places: tuple[Path, ...]) -> Path | None:

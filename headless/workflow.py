@@ -13,8 +13,10 @@ MAIN_INPUTS = {  # what setting a node by its title sets
     "LoadImage": "image",
     "LoadImageMask": "image",
     "SaveImage": "filename_prefix",
+    "EditKitSaveEditedImage": "filename_prefix",
     "PreviewImage": "filename_prefix",
 }
+OTHER_PICTURES = (".jpg", ".jpeg", ".webp")  # carry a workflow in their EXIF
 YES_NO = {
     "true": True,
     "yes": True,
@@ -35,7 +37,7 @@ class Workflow(NamedTuple):
 
 
 def read(path: Path) -> Workflow:
-    """Reads an API-format JSON, the body of a POST to /prompt, or a PNG that ComfyUI or EditKit has saved.
+    """Reads an API-format JSON, the body of a POST to /prompt, or a picture that ComfyUI or EditKit has saved.
 
     EditError for a missing file, one that is no JSON, and a UI-format workflow (it says what to export
     instead).
@@ -44,6 +46,8 @@ def read(path: Path) -> Workflow:
         content = (
             _png_texts(path)
             if path.suffix.lower() == ".png"
+            else _exif_texts(path)
+            if path.suffix.lower() in OTHER_PICTURES
             else json.loads(path.read_text(encoding="utf-8-sig"))
         )
     except FileNotFoundError as problem:
@@ -70,6 +74,18 @@ def _png_texts(path: Path) -> dict:
         )
     extra = {"extra_pnginfo": {"workflow": json.loads(texts["workflow"])}} if "workflow" in texts else {}
     return {"prompt": json.loads(texts["prompt"]), "extra_data": extra}
+
+
+def _exif_texts(path: Path) -> dict:
+    from ..models.picture_file import workflow
+
+    found = workflow(path)
+    if "prompt" not in found:
+        raise EditError(
+            f"{path} carries no workflow; name a picture that ComfyUI or EditKit saved, or a JSON file."
+        )
+    extra = {"extra_pnginfo": {"workflow": found["workflow"]}} if "workflow" in found else {}
+    return {"prompt": found["prompt"], "extra_data": extra}
 
 
 def _checked(content: Any, path: Path) -> dict:

@@ -4,6 +4,7 @@ from ..models.blazeedit import pipeline
 from .host.bundles import ENGINES
 from .host.models import SHIPPED, blazeedit
 from .host.progress import reporter
+from .painting import TakesPaint, paint_input, region_given
 from .unpacking import on_device, packed, packed_mask, picture, region
 
 MODEL = "EDITKIT_BLAZEEDIT"
@@ -42,10 +43,11 @@ def network(model, engine="auto"):
     return (model or blazeedit(SHIPPED, engine)).ready()
 
 
-class RemoveObject:
+class RemoveObject(TakesPaint):
     DESCRIPTION = (
         "Removes what the mask covers, and the shadow that it casts. The rest of the picture stays exact."
     )
+    NEEDS_MASK = True
     CATEGORY = "EditKit/blazeedit"
     SEARCH_ALIASES = ["inpaint", "erase", "object removal", "delete object", "clean up"]
     RETURN_TYPES, RETURN_NAMES = ("IMAGE", "MASK"), ("image", "changed")
@@ -57,7 +59,6 @@ class RemoveObject:
         return {
             "required": {
                 "image": IMAGE_INPUT,
-                "mask": MASK_INPUT,
                 "shadow": ("BOOLEAN", {"default": True, "tooltip": "Also lifts the shadow that the object casts."}),
                 "texture": TEXTURE_INPUT,
                 "grow": ("INT", {"default": 0, "min": 0, "max": 128,
@@ -66,13 +67,19 @@ class RemoveObject:
                                     "tooltip": "Pixels over which the fill blends into its surroundings."}),
                 "seed": SEED_INPUT,
             },
-            "optional": {"model": MODEL_INPUT, "engine": ENGINE_INPUT},
+            "optional": {
+                "mask": MASK_INPUT, "model": MODEL_INPUT, "engine": ENGINE_INPUT,
+                "mask_paint": paint_input("grey is the opacity of the fill.", opens=True),
+            },
         }  # fmt: skip
 
-    def run(self, *, image, mask, shadow, texture, grow, feather, seed, model=None, engine="auto"):
+    def run(
+        self, *, image, shadow, texture, grow, feather, seed, mask=None, model=None, engine="auto", mask_paint="",
+    ):  # fmt: skip
         rgb, alpha = picture(image)
+        mask = region(region_given(mask, mask_paint, image))
         net = network(model, engine)
-        rgb, mask = on_device(rgb, region(mask))
+        rgb, mask = on_device(rgb, mask)
         edit = pipeline.remove(
             net,
             rgb,
@@ -132,7 +139,7 @@ class Outpaint:
         return packed(edit.image, pipeline.extended_alpha(alpha, **sides)), packed_mask(edit.changed)
 
 
-class Tone:
+class Tone(TakesPaint):
     DESCRIPTION = "Corrects exposure, contrast and colour of a photo, at full size."
     CATEGORY = "EditKit/blazeedit"
     SEARCH_ALIASES = ["auto levels", "enhance", "exposure", "white balance", "contrast", "tone correction"]
@@ -149,18 +156,22 @@ class Tone:
                 "method": (["default", "network", "stretch"],
                            {"tooltip": TONE_TIP}),
             },
-            "optional": {"mask": OPTIONAL_MASK, "model": MODEL_INPUT, "engine": ENGINE_INPUT},
+            "optional": {
+                "mask": OPTIONAL_MASK, "model": MODEL_INPUT, "engine": ENGINE_INPUT,
+                "mask_paint": paint_input("grey is how far the correction goes there."),
+            },
         }  # fmt: skip
 
-    def run(self, *, image, strength, method, mask=None, model=None, engine="auto"):
+    def run(self, *, image, strength, method, mask=None, model=None, engine="auto", mask_paint=""):
         rgb, alpha = picture(image)
+        mask = region(region_given(mask, mask_paint, image))
         net = network(model, engine)
-        rgb, mask = on_device(rgb, region(mask))
+        rgb, mask = on_device(rgb, mask)
         edit = pipeline.tone(net, rgb, mask, strength=strength, method=method, callback=reporter())
         return (packed(edit.image, alpha),)
 
 
-class Relight:
+class Relight(TakesPaint):
     DESCRIPTION = "Evens out the light: lifts soft shadows and coloured casts, keeps every detail."
     CATEGORY = "EditKit/blazeedit"
     SEARCH_ALIASES = ["shadow removal", "lighting", "fill light", "relighting"]
@@ -176,21 +187,26 @@ class Relight:
                 "strength": STRENGTH_INPUT,
                 "method": (["default", "head", "network"], {"default": "default", "tooltip": RELIGHT_TIP}),
             },
-            "optional": {"mask": OPTIONAL_MASK, "model": MODEL_INPUT, "engine": ENGINE_INPUT},
-        }
+            "optional": {
+                "mask": OPTIONAL_MASK, "model": MODEL_INPUT, "engine": ENGINE_INPUT,
+                "mask_paint": paint_input("grey is how far the light changes there."),
+            },
+        }  # fmt: skip
 
-    def run(self, *, image, strength, method, mask=None, model=None, engine="auto"):
+    def run(self, *, image, strength, method, mask=None, model=None, engine="auto", mask_paint=""):
         rgb, alpha = picture(image)
+        mask = region(region_given(mask, mask_paint, image))
         net = network(model, engine)
-        rgb, mask = on_device(rgb, region(mask))
+        rgb, mask = on_device(rgb, mask)
         edit = pipeline.relight(net, rgb, mask, strength=strength, method=method, callback=reporter())
         return (packed(edit.image, alpha),)
 
 
-class Sticker:
+class Sticker(TakesPaint):
     DESCRIPTION = (
         "Turns what the mask covers into a sticker with a die-cut border, on a transparent background."
     )
+    NEEDS_MASK = True
     CATEGORY = "EditKit/blazeedit"
     SEARCH_ALIASES = ["cutout", "die cut", "transparent", "emoji", "sticker generation"]
     RETURN_TYPES, RETURN_NAMES = ("IMAGE", "MASK"), ("image", "alpha")
@@ -205,18 +221,21 @@ class Sticker:
         return {
             "required": {
                 "image": IMAGE_INPUT,
-                "mask": MASK_INPUT,
                 "border": ("FLOAT", {"default": 0.03, "min": 0.0, "max": 0.25, "step": 0.005,
                                      "tooltip": "Width of the white border, as a share of the short side."}),
                 "shadow": ("BOOLEAN", {"default": True, "tooltip": "Draws a soft drop shadow."}),
             },
-            "optional": {"model": MODEL_INPUT, "engine": ENGINE_INPUT},
+            "optional": {
+                "mask": MASK_INPUT, "model": MODEL_INPUT, "engine": ENGINE_INPUT,
+                "mask_paint": paint_input("what is white becomes the sticker; a soft rim stays soft.", opens=True),
+            },
         }  # fmt: skip
 
-    def run(self, *, image, mask, border, shadow, model=None, engine="auto"):
+    def run(self, *, image, border, shadow, mask=None, model=None, engine="auto", mask_paint=""):
         rgb, _ = picture(image)
+        mask = region(region_given(mask, mask_paint, image))
         net = network(model, engine)
-        rgb, mask = on_device(rgb, region(mask))
+        rgb, mask = on_device(rgb, mask)
         edit = pipeline.sticker(net, rgb, mask, border=border, shadow=shadow, callback=reporter())
         return packed(edit.image), packed_mask(edit.changed)
 

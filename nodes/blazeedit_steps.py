@@ -13,6 +13,7 @@ from .host import models
 from .host.bundles import ENGINES
 from .host.folders import model_folder, model_folders
 from .host.progress import reporter
+from .painting import TakesPaint, paint_input, region_given
 from .unpacking import on_device, packed, packed_mask, picture, region
 
 NOISE_TIP = "Changes the noise that a fill of two steps or more starts from."
@@ -80,7 +81,7 @@ class LoadBlazeEdit:
         return (models.blazeedit(model, engine),)
 
 
-class MaskTask:
+class MaskTask(TakesPaint):
     DESCRIPTION = (
         "Encodes the picture, the mask and the task (its τ) into what the sampler is conditioned on."
     )
@@ -103,13 +104,14 @@ class MaskTask:
                 "mask": ("MASK", {"tooltip": "White is the region to edit. tone and relight take the whole picture."}),
                 "custom_task": ("STRING", {"default": "", "tooltip": "A task that your finetuning registered; "
                                            "replaces the choice above."}),
+                "mask_paint": paint_input("grey is the opacity of what Deliver Edit lays on."),
             },
         }  # fmt: skip
 
-    def run(self, *, model, image, task, shadow, mask=None, custom_task=""):
+    def run(self, *, model, image, task, shadow, mask=None, custom_task="", mask_paint=""):
         net = model.ready()
         rgb, alpha = picture(image)
-        rgb, mask = on_device(rgb, region(mask))
+        rgb, mask = on_device(rgb, region(region_given(mask, mask_paint, image)))
         return (Encoded(pipeline.encode(net, rgb, mask, custom_task.strip() or task, shadow=shadow), alpha),)
 
 

@@ -12,6 +12,7 @@ from ..models.errors import EditError
 from .editmgt_options import COMPAT_INPUT, HOLD, OPTIONS, SPEED_INPUT, chosen
 from .host import editmgt, editmgt_atlas, editmgt_run, folders
 from .host.editmgt_run import Holding, Reading
+from .painting import TakesPaint, paint_input, region_given
 from .unpacking import packed, packed_mask, picture, repeated
 from .unpacking import region as region_of
 
@@ -91,7 +92,7 @@ class EditMGTLocalise:
         return (Reading(blocks, keyword.strip(), occurrence, smoothing),)
 
 
-class EditMGTRegionHold:
+class EditMGTRegionHold(TakesPaint):
     DESCRIPTION = "Keeps tokens of the picture: outside your mask, or where the instruction's attention is below λ."
     CATEGORY = CATEGORY
     SEARCH_ALIASES = ["region hold", "inpaint", "preserve background"]
@@ -111,11 +112,13 @@ class EditMGTRegionHold:
             "optional": {
                 "mask": ("MASK", {"tooltip": "White is edited, the rest is kept."}),
                 "localise": (LOCALISE, {"tooltip": "Whose attention; open: all words, blocks 28-36."}),
+                "mask_paint": paint_input("tokens under mask_threshold are held, the others edited in full."),
             },
         }  # fmt: skip
 
-    def run(self, *, threshold, mode, mask_threshold, mask=None, localise=None):
-        return (Holding(threshold, mode, region_of(mask), mask_threshold, localise),)
+    def run(self, *, threshold, mode, mask_threshold, mask=None, localise=None, mask_paint=""):
+        mask = region_of(region_given(mask, mask_paint))
+        return (Holding(threshold, mode, mask, mask_threshold, localise),)
 
 
 class EditMGTSample:

@@ -5,13 +5,14 @@ from ..models.icedit import diptych as diptychs
 from ..models.icedit import prompts
 from ..models.kontext import schedule
 from .host import icedit
+from .painting import TakesPaint, paint_input, region_given
 from .unpacking import packed, packed_mask, picture, region
 
 CATEGORY = "EditKit/icedit"
 DIPTYCH = "EDITKIT_DIPTYCH"
 
 
-class ICEditDiptych:
+class ICEditDiptych(TakesPaint):
     DESCRIPTION = "Puts a picture of any size beside its copy, for FLUX Fill to edit, and writes the prompt."
     CATEGORY = CATEGORY
     SEARCH_ALIASES = ["in-context edit", "instruction editing", "side by side", "flux fill", "moe lora"]
@@ -40,12 +41,15 @@ class ICEditDiptych:
                 "source": ("STRING", {"default": "", "multiline": True, "dynamicPrompts": False, "tooltip":
                                       "The picture as it is, for the preset descriptions only."}),
             },
-            "optional": {"mask": ("MASK", {"tooltip": "White is edited, and nothing else. Left open: everything."})},
+            "optional": {
+                "mask": ("MASK", {"tooltip": "White is edited, and nothing else. Left open: everything."}),
+                "mask_paint": paint_input("FLUX Fill paints wherever it is not black; Uncrop lays the edit on by it."),
+            },
         }  # fmt: skip
 
-    def run(self, *, image, instruction, preset, width, source, mask=None):
+    def run(self, *, image, instruction, preset, width, source, mask=None, mask_paint=""):
         text = prompts.prompt(preset, instruction, source)
-        record = diptychs.diptych(*picture(image), region(mask), width)
+        record = diptychs.diptych(*picture(image), region(region_given(mask, mask_paint, image)), width)
         return packed(record.pair()), packed_mask(record.edited()), text, record, packed(record.panel)
 
 

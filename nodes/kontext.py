@@ -6,6 +6,7 @@ from ..models.kontext.ids import PLACEMENTS
 from ..models.kontext.references import CONFINES, NATIVE, Reference, check_latent, with_reference
 from ..models.kontext.reuse import STORES, Reuse
 from .host import kontext
+from .painting import TakesPaint, paint_input, region_given
 from .unpacking import packed, region
 from .unpacking import picture as pixels
 
@@ -13,9 +14,10 @@ CATEGORY = "EditKit/kontext"
 SHIFTS = ("size", "tokens", "mu", "alpha", "none")
 
 
-class KontextReference:
+class KontextReference(TakesPaint):
     DESCRIPTION = "Adds a reference picture to a conditioning, with its own strength, place, masks, time and size."
     CATEGORY = CATEGORY
+    OVER = "target_mask"
     SEARCH_ALIASES = ["ReferenceLatent", "flux kontext", "image prompt", "style reference", "multi reference"]
     RETURN_TYPES, RETURN_NAMES = ("CONDITIONING", "LATENT"), ("conditioning", "latent")
     OUTPUT_TOOLTIPS = (
@@ -50,17 +52,18 @@ class KontextReference:
                 "vae": ("VAE", {"tooltip": "FLUX's, for a picture and for a latent over its budget."}),
                 "mask": ("MASK", {"tooltip": "Which of it counts: white does, grey in part, black is left out."}),
                 "target_mask": ("MASK", {"tooltip": "Where in the output it counts: white."}),
+                "mask_paint": paint_input("grey lets the reference count in part there.", over="target_mask"),
             },
         }  # fmt: skip
 
     def run(
         self, *, conditioning, strength, placement, index, start_percent, end_percent, megapixels, confine, latent=None,
-        image=None, vae=None, mask=None, target_mask=None,
+        image=None, vae=None, mask=None, target_mask=None, mask_paint="",
     ):  # fmt: skip
         samples, mask = _encoded(latent, image, vae, _single(mask, "mask"), megapixels)
+        target = _single(region_given(target_mask, mask_paint), "target mask")
         reference = Reference(
-            samples, placement, index, strength, mask, _single(target_mask, "target mask"), confine, start_percent,
-            end_percent,
+            samples, placement, index, strength, mask, target, confine, start_percent, end_percent,
         )  # fmt: skip
         return with_reference(conditioning, reference), {"samples": samples}
 

@@ -3,6 +3,7 @@
 from ..models.kontext import cue, roundtrip
 from ..models.kontext import fit as fitting
 from .host.vaes import round_trip
+from .painting import TakesPaint, paint_input, region_given
 from .unpacking import packed, packed_mask, picture, region
 
 CATEGORY = "EditKit/kontext"
@@ -10,7 +11,7 @@ FIT = "EDITKIT_KONTEXT_FIT"
 PLACE = {"default": 0.25, "min": -16384.0, "max": 16384.0, "step": 0.01}
 
 
-class KontextFit:
+class KontextFit(TakesPaint):
     DESCRIPTION = (
         "Scales a picture to the size that Kontext was trained on, keeping its shape, and repeats its edge up to whole "
         "tokens. Nothing is cropped or squashed; Kontext Unfit undoes it."
@@ -38,12 +39,15 @@ class KontextFit:
                 "multiple": ("INT", {"default": fitting.MULTIPLE, "min": 1, "max": 256, "tooltip":
                                      "What the sides must divide by: 16 for FLUX."}),
             },
-            "optional": {"mask": ("MASK", {"tooltip": "White is the region to edit; of the picture, any size."})},
+            "optional": {
+                "mask": ("MASK", {"tooltip": "White is the region to edit; of the picture, any size."}),
+                "mask_paint": paint_input("its grey values go out with the fitted mask, for Kontext Turn and Unfit."),
+            },
         }  # fmt: skip
 
-    def run(self, *, image, size, multiple, mask=None):
+    def run(self, *, image, size, multiple, mask=None, mask_paint=""):
         pixels, fitted = fitting.fit(*picture(image), size, multiple)
-        mask = region(mask)
+        mask = region(region_given(mask, mask_paint, image))
         small = pixels.new_ones(1, *fitted.size) if mask is None else fitted.mask_in(mask)
         return packed(pixels), fitted, packed_mask(small), fitted.size[1], fitted.size[0]
 

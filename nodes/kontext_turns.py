@@ -4,6 +4,7 @@ from ..models.kontext import drift, plot, turn
 from ..models.kontext.references import Reference, with_reference
 from .host import embeddings, turns
 from .host.progress import reporter
+from .painting import TakesPaint, paint_input, region_given
 from .unpacking import packed, packed_mask, picture, region
 
 CATEGORY = "EditKit/kontext"
@@ -17,7 +18,7 @@ MEASURES = {
 AGAINST = {"first": "the first picture", "previous": "the picture before"}
 
 
-class KontextTurn:
+class KontextTurn(TakesPaint):
     DESCRIPTION = (
         "One turn of an editing session: the last turn's latent is the reference, without decoding and encoding in "
         "between; latents outside the mask stay as they are, to the bit."
@@ -47,12 +48,13 @@ class KontextTurn:
             "optional": {
                 "anchor": ("LATENT", {"tooltip": "The first picture, as a second reference against drift."}),
                 "mask": ("MASK", {"tooltip": "White is edited, grey in part, black held. Open: everything is edited."}),
+                "mask_paint": paint_input("it is the denoise mask, grey changing in part; black is held to the bit."),
             },
         }  # fmt: skip
 
-    def run(self, *, model, conditioning, latent, anchor_strength, anchor=None, mask=None):
+    def run(self, *, model, conditioning, latent, anchor_strength, anchor=None, mask=None, mask_paint=""):
         channels = turns.channels(model)
-        samples, mask = turn.checked(latent, "latent", channels), region(mask)
+        samples, mask = turn.checked(latent, "latent", channels), region(region_given(mask, mask_paint))
         conditioning = with_reference(conditioning, Reference(samples))
         first = None if anchor is None else turn.checked(anchor, "anchor", channels)
         if first is not None and anchor_strength != 0 and not turn.same(first, samples):

@@ -7,6 +7,7 @@ from torch import Tensor
 from ..models import image as images
 from ..models import masks, region
 from ..models.errors import EditError
+from .painting import TakesPaint, paint_input, region_given
 from .unpacking import packed, packed_mask, picture, repeated
 
 CROP, PADDING = "EDITKIT_CROP", "EDITKIT_PADDING"
@@ -182,10 +183,11 @@ class Unpad:
         return (packed(images.unpad(rgb, padding.padding, scale), alpha),)
 
 
-class CropAroundMask:
+class CropAroundMask(TakesPaint):
     DESCRIPTION = (
         "Cuts out a mask's surroundings, so that a model works on what matters. Stitch puts it back."
     )
+    NEEDS_MASK = True
     CATEGORY = "EditKit/region"
     SEARCH_ALIASES = ["inpaint crop", "crop and stitch", "zoom in"]
     RETURN_TYPES, RETURN_NAMES = ("IMAGE", "MASK", CROP), ("image", "mask", "crop")
@@ -197,16 +199,22 @@ class CropAroundMask:
         return {
             "required": {
                 "image": ("IMAGE", {"tooltip": "The whole picture."}),
-                "mask": MASK_INPUT,
                 "context": ("FLOAT", {"default": 2.0, "min": 1.0, "max": 16.0, "step": 0.1,
                                       "tooltip": "Side of the crop over the side of the mask."}),
                 "multiple": ("INT", {"default": 8, "min": 1, "max": 128, "tooltip": "What the sides must divide by."}),
                 "minimum": ("INT", {"default": 64, "min": 1, "max": 8192, "tooltip": "The least side in pixels."}),
-            }
+            },
+            "optional": {
+                "mask": MASK_INPUT,
+                "mask_paint": paint_input("all that is not black is cut out; grey goes out as it is.", opens=True),
+            },
         }  # fmt: skip
 
-    def run(self, *, image, mask, context, multiple, minimum):
+    def run(self, *, image, context, multiple, minimum, mask=None, mask_paint=""):
         rgb, _ = picture(image)
+        mask = region_given(mask, mask_paint, image)
+        if mask is None:
+            raise EditError("Crop Around Mask needs a mask; paint one on the node, or wire one.")
         crop, crop_mask, place = region.crop_around(
             rgb, fitted(mask, rgb), context=context, multiple=multiple, minimum=minimum
         )

@@ -7,6 +7,7 @@ from ..models.swiftedit.aram import BACKGROUNDS, FOREGROUNDS, LAYERS, PRESETS, T
 from ..models.swiftedit.generators import GENERATORS
 from .host import folders, prompts, rows, swiftedit, unets
 from .host.swiftedit_pictures import encoded, overlay
+from .painting import TakesPaint, paint_input, region_given
 from .unpacking import packed, packed_mask
 
 CATEGORY = "EditKit/swiftedit"
@@ -159,9 +160,10 @@ class SwiftEditInvert:
         )  # fmt: skip
 
 
-class SwiftEditARaM:
+class SwiftEditARaM(TakesPaint):
     DESCRIPTION = "Puts the source picture into the generator, and rescales its attention inside and outside a mask."
     CATEGORY = CATEGORY
+    NEEDS_MASK = True
     SEARCH_ALIASES = ["attention rescaling", "ip-adapter mask", "decoupled cross-attention", "aram"]
     RETURN_TYPES, RETURN_NAMES, OUTPUT_TOOLTIPS = ("MODEL",), ("model",), ("For SwiftEdit Guider.",)
     FUNCTION = "run"
@@ -173,7 +175,6 @@ class SwiftEditARaM:
                 "model": ("MODEL", {"tooltip": "The generator of Load SwiftEdit; LoRAs may come before or after."}),
                 "clip_vision": ("CLIP_VISION", {"tooltip": "OpenCLIP ViT-H/14, IP-Adapter's image encoder."}),
                 "image": ("IMAGE", {"tooltip": "The source picture."}),
-                "mask": ("MASK", {"tooltip": "White is edited, grey in part: yours, or SwiftEdit Invert's cells."}),
                 "preset": PRESET_INPUT,
                 **SCALES,
                 "global_scale": GLOBAL_INPUT,
@@ -185,11 +186,18 @@ class SwiftEditARaM:
                     "tooltip": "custom: outside the mask the source row's attention, or the edit row's own."}),
                 "layers": ([*LAYERS], {"tooltip": "custom: which layers are rescaled."}),
             },
-            "optional": {"fit": (FIT, {"tooltip": "From SwiftEdit Invert: lays a mask of your own on the latent."})},
+            "optional": {
+                "mask": ("MASK", {"tooltip": "White is edited, grey in part: yours, or SwiftEdit Invert's cells."}),
+                "fit": (FIT, {"tooltip": "From SwiftEdit Invert: lays a mask of your own on the latent."}),
+                "mask_paint": paint_input("it is M of Eq. 9, grey mixing the scales inside and outside.", opens=True),
+            },
         }  # fmt: skip
 
-    def run(self, *, model, clip_vision, image, mask, preset, global_scale, fit=None, **custom):
+    def run(self, *, model, clip_vision, image, preset, global_scale, mask=None, fit=None, mask_paint="", **custom):
         aram = chosen(preset, global_scale=global_scale, **custom)
+        mask = region_given(mask, mask_paint, image)
+        if mask is None:
+            raise EditError("SwiftEdit ARaM needs a mask; paint one on the node, or wire SwiftEdit Invert's cells.")
         mask = masks.checked(mask)
         if fit is not None and tuple(mask.shape[-2:]) != fit.cells:
             mask = latent_mask(fit.mask_in(mask), fit.cells)

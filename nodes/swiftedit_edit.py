@@ -10,6 +10,7 @@ from ..models.swiftedit.aram import Aram
 from .host import prompts, swiftedit
 from .host.progress import reporter
 from .host.swiftedit_pictures import encoded
+from .painting import TakesPaint, paint_input, region_given
 from .swiftedit import (
     CATEGORY,
     CLAMP_INPUT,
@@ -37,13 +38,14 @@ SOURCE_INPUT = ("STRING", {"default": "", "multiline": True, "tooltip": "What th
 EDIT_INPUT = ("STRING", {"default": "", "multiline": True, "tooltip": "What it shall show."})
 FEATHER_INPUT = ("INT", {"default": 16, "min": 0, "max": 256,
                          "tooltip": "Pixels over which the edit blends into the picture."})  # fmt: skip
+PAINT_INPUT = paint_input("it is ARaM's M, grey mixing the scales inside and outside, and what the edit is laid on by.")
 GUIDED = {
     "clamp": told(CLAMP_INPUT, f"Without a mask of yours: {CLAMP_INPUT[1]['tooltip']}"),
     "threshold": told(THRESHOLD_INPUT, f"Without a mask of yours: {THRESHOLD_INPUT[1]['tooltip']}"),
 }
 
 
-class SwiftEdit:
+class SwiftEdit(TakesPaint):
     DESCRIPTION = (
         "Edits a picture by changing its caption, in one inversion and one generation step. Outside the mask the "
         "picture stays bit-identical."
@@ -72,20 +74,24 @@ class SwiftEdit:
                 "one_per_line": ("BOOLEAN", {"default": False,
                                              "tooltip": "Takes each line of the edit prompt as an edit of its own."}),
             },
-            "optional": {"mask": ("MASK", {
-                "tooltip": "White is edited, grey in part. Left open: SwiftEdit finds the region itself."})},
+            "optional": {
+                "mask": ("MASK", {
+                    "tooltip": "White is edited, grey in part. Left open: SwiftEdit finds the region itself."}),
+                "mask_paint": PAINT_INPUT,
+            },
         }  # fmt: skip
 
     def run(
         self, *, inversion, generator, clip, vae, clip_vision, image, source_prompt, edit_prompt, preset, global_scale,
-        side, clamp, threshold, grow, feather, composite, one_per_line, mask=None, **scales,
+        side, clamp, threshold, grow, feather, composite, one_per_line, mask=None,
+        mask_paint="", **scales,
     ):  # fmt: skip
         swiftedit.need_comfyui("SwiftEdit")
         rgb, alpha = picture(image)
         source = prompts.encoded(clip, [source_prompt])
         edits = prompts.encoded(clip, prompts.lines(edit_prompt) if one_per_line else [edit_prompt])
         aram = chosen(preset, global_scale=global_scale, **scales)
-        mask = region_of(mask)
+        mask = region_of(region_given(mask, mask_paint, image))
         _check_masks(mask, max(len(rgb), len(edits[0][0])))
         scene = encoded(image, vae, None, side)
         # with a mask of the user's, the edit prompt need not be inverted
@@ -160,7 +166,7 @@ class SwiftEditDeliver:
         return (packed(made, alpha),)
 
 
-class SwiftEditScaleSweep:
+class SwiftEditScaleSweep(TakesPaint):
     DESCRIPTION = "Draws one edit with many scales as a labelled sheet (s_edit by s_y, Fig. 9), from one inversion."
     CATEGORY = CATEGORY
     SEARCH_ALIASES = ["xy plot", "grid", "parameter sweep"]
@@ -180,12 +186,15 @@ class SwiftEditScaleSweep:
                 "cell": ("INT", {"default": 256, "min": 64, "max": 1024,
                                  "tooltip": "Longest side of a picture on the sheet, in pixels."}),
             },
-            "optional": {"mask": ("MASK", {"tooltip": "Where to edit. Left open: SwiftEdit finds the region itself."})},
+            "optional": {
+                "mask": ("MASK", {"tooltip": "Where to edit. Left open: SwiftEdit finds the region itself."}),
+                "mask_paint": PAINT_INPUT,
+            },
         }  # fmt: skip
 
     def run(
         self, *, inversion, generator, clip, vae, clip_vision, image, source_prompt, edit_prompt, edit_scales,
-        text_scales, non_edit_scale, side, clamp, threshold, cell, mask=None,
+        text_scales, non_edit_scale, side, clamp, threshold, cell, mask=None, mask_paint="",
     ):  # fmt: skip
         swiftedit.need_comfyui("SwiftEdit Scale Sweep")
         if len(image) != 1:
@@ -193,7 +202,7 @@ class SwiftEditScaleSweep:
         down, across = numbers(edit_scales, "edit_scales"), numbers(text_scales, "text_scales")
         source, edit = prompts.encoded(clip, [source_prompt]), prompts.encoded(clip, [edit_prompt])
         scene = encoded(image, vae, None, side)
-        mask = region_of(mask)
+        mask = region_of(region_given(mask, mask_paint, image))
         _check_masks(mask, 1)
         noises = swiftedit.invert(inversion, scene.latent, source, edit if mask is None else None)
         cells, _ = _masks(scene, noises, mask, clamp, threshold, 0)

@@ -3,12 +3,14 @@
 import atexit
 import contextlib
 import functools
+import os
 import shutil
 import tempfile
 from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock  # torch's own requirement
 
 from editkit.models.blazeedit import checkpoint
 from editkit.models.mobile import convert, exporting, operators, quantise, samples
@@ -45,15 +47,29 @@ def tiny(tiny_weights):
     return checkpoint.load(tiny_weights)
 
 
+def once(tmp_path_factory, name: str, make) -> Path:
+    """The folder that make(folder) filled, for the first of the processes that run this session's tests and ask."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    with FileLock(base / f"{name}.lock"):
+        if not (base / name).exists():
+            unfinished = tmp_path_factory.mktemp(name)
+            make(unfinished)
+            unfinished.rename(base / name)
+    return base / name
+
+
 @pytest.fixture(scope="session")
 def converted(tiny, tmp_path_factory) -> Path:
     """The tiny model's float files, for canvases of 64 and 96 px: half a minute, once."""
     for name in NEEDED:
         pytest.importorskip(name, reason=f"{name} is not installed (requirements-mobile.txt)")
-    folder = tmp_path_factory.mktemp("converted")
-    for name, module in convert.modules(tiny).items():
-        convert.convert(name, module, tiny, SIZES, folder / f"{name}.tflite")
-    return folder
+
+    def make(folder):
+        for name, module in convert.modules(tiny).items():
+            convert.convert(name, module, tiny, SIZES, folder / f"{name}.tflite")
+
+    return once(tmp_path_factory, "converted", make)
 
 
 @contextlib.contextmanager
@@ -155,13 +171,16 @@ def small_bundle(tmp_path_factory) -> Path:
     from editkit.nodes import NODE_CLASS_MAPPINGS
     from editkit.nodes.host import bundles, devices
 
-    with pytest.MonkeyPatch.context() as patch, torch.inference_mode():
-        patch.setattr(bundles, "home", lambda: tmp_path_factory.mktemp("small"))
-        model = devices.managed(checkpoint.load(SHIPPED), SHIPPED)
-        made = NODE_CLASS_MAPPINGS["EditKitExportMobileBundle"]().run(
-            model=model, name="blazeedit-small-int8", quantisation="int8", canvas=256, overwrite=False
-        )
-    return Path(made["result"][0])
+    def make(folder):
+        with pytest.MonkeyPatch.context() as patch, torch.inference_mode():
+            patch.setattr(bundles, "home", lambda: folder)
+            model = devices.managed(checkpoint.load(SHIPPED), SHIPPED)
+            made = NODE_CLASS_MAPPINGS["EditKitExportMobileBundle"]().run(
+                model=model, name="blazeedit-small-int8", quantisation="int8", canvas=256, overwrite=False
+            )
+        assert Path(made["result"][0]) == folder / "blazeedit-small-int8"
+
+    return once(tmp_path_factory, "small", make) / "blazeedit-small-int8"
 
 
 @pytest.fixture

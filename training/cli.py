@@ -2,11 +2,12 @@
 
 import argparse
 import os
-from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 from ..models.errors import EditError
 
+SYSTEMS = ("swiftedit", "editmgt", "kontext", "icedit")  # which have words of their own
 STAGES = {
     "autoencoder": "the frozen encoder E with its full decoder",
     "decoder": "the light decoder, with the encoder frozen",
@@ -36,6 +37,7 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--cutouts", help="a folder of RGBA cut-outs; default: rendered objects")
     p.add_argument("--triplets", help="finetune: TASK/{x,m,y}/ folders with same-named files")
+    p.add_argument("--only", action="append", default=[], metavar="TASK", help="of --triplets, this task (repeatable)")
     p.add_argument("--base", help="finetune: a model folder to start from (default: the shipped weights)")
     p.add_argument("--register", metavar="NAME=TAU", help="finetune: a sixth task with a τ of its own")
     p.add_argument("--state", default="train", help="where the training keeps its state (default: ./train)")
@@ -61,39 +63,32 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str]) -> int:
     """Runs one stage. Returns the exit status: 0, or 1 after a one-sentence error."""
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when torch is imported
-    if argv[:1] == ["swiftedit"]:
-        from .swiftedit import cli
-
-        return cli.main(argv[1:])
-    if argv[:1] == ["editmgt"]:
-        from .editmgt import cli
-
-        return cli.main(argv[1:])
-    if argv[:1] == ["kontext"]:
-        from .kontext import cli
-
-        return cli.main(argv[1:])
-    if argv[:1] == ["icedit"]:
-        from .icedit import cli
-
-        return cli.main(argv[1:])
-
-    def run(arguments: argparse.Namespace) -> dict:
-        from .blazeedit import stages
-
-        return stages.run(arguments)
-
-    return finish(run, parser().parse_args(argv))
+    if argv and argv[0] in SYSTEMS:
+        return import_module(f".{argv[0]}.cli", __package__).main(argv[1:])
+    return finish("blazeedit.stages", parser().parse_args(argv))
 
 
-def finish(run: Callable[[argparse.Namespace], dict], arguments: argparse.Namespace) -> int:
-    """Runs a stage, and prints its summary or the one sentence that says why it could not."""
+def word_parser(system: str, said: str, example: str, words: dict, named: str = "STAGE") -> argparse.ArgumentParser:
+    """`python . train SYSTEM WORD …`. words: name -> (what adds its flags, what it needs, what it does)."""
+    p = argparse.ArgumentParser(
+        prog=f"python . train {system}", formatter_class=argparse.RawDescriptionHelpFormatter, description=said,
+        epilog=example,
+    )  # fmt: skip
+    known = p.add_subparsers(dest="stage", metavar=named, required=True)
+    for name, (fill, needed, what) in words.items():
+        fill(known.add_parser(name, usage=f"{p.prog} {name} {needed}[options]", help=what))
+    return p
+
+
+def finish(module: str, arguments: argparse.Namespace) -> int:
+    """Runs a stage, `run` of a module in training/, and prints its summary or the one sentence that says why it could
+    not. Returns the exit status."""
     if getattr(arguments, "threads", None):
         import torch
 
         torch.set_num_threads(arguments.threads)
     try:
-        summary = run(arguments)
+        summary = import_module(f".{module}", __package__).run(arguments)
     except EditError as error:
         print(error)
         return 1

@@ -44,6 +44,28 @@ def add_state(p: argparse.ArgumentParser) -> None:
     )
 
 
+def add_encoding(p: argparse.ArgumentParser) -> None:
+    """What a `prepare` encodes with, FLUX.1's folder, and how it writes."""
+    p.add_argument("--model", metavar="DIR", help="a FLUX.1 folder in diffusers' layout")
+    p.add_argument("--vae", metavar="DIR", help="the autoencoder (default: vae in --model)")
+    p.add_argument("--text", metavar="DIR", help="holds CLIP, T5 and their tokenizers (default: --model)")
+    p.add_argument("--out", required=True, metavar="DIR", help="the folder to write")
+    p.add_argument("--text-tokens", type=int, default=512, metavar="N", help="T5's tokens, pads and all (512)")
+    p.add_argument("--device", help="where to encode (default: the GPU, if there is one)")
+    add_dtype(p)
+
+
+def add_dtype(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--dtype", default="bf16", choices=["bf16", "fp32"], help="of what is written (default bf16)")
+
+
+def add_sampling(p: argparse.ArgumentParser, steps: str, guidance: str) -> None:
+    """How held-out edits are sampled at each validation. steps, guidance: the defaults that the help names."""
+    p.add_argument("--sample", type=int, default=0, metavar="N", help="sample N held-out edits at each validation")
+    p.add_argument("--sample-steps", type=int, metavar="N", help=f"in so many steps (default {steps})")
+    p.add_argument("--sample-guidance", type=float, metavar="G", help=f"told this guidance (default {guidance})")
+
+
 def options(arguments: argparse.Namespace, usual: dict) -> Options:
     """The loop's options: a system's usual numbers, with what the command line says on top. EditError for none of."""
     chosen = {name: value for name in RUN if (value := getattr(arguments, name, None)) is not None}

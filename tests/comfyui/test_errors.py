@@ -23,6 +23,15 @@ def changed(node_id: str, **inputs) -> dict:
     return prompt
 
 
+
+
+def painted(name: str) -> dict:
+    """An edit with a painted mask of that name."""
+    options = {"shadow": False, "texture": True, "grow": 0, "feather": 4, "seed": 0, "engine": "torch"}
+    edit = {"class_type": "EditKitRemoveObject", "inputs": {"image": ["1", 0], **options, "mask_paint": name}}
+    return {**changed("2", images=["3", 0]), "3": edit}
+
+
 FAULTY = {
     "no_outputs": {"1": GOOD["1"]},
     "unknown_class": {**GOOD, "3": {"class_type": "EditKitNoSuchNode", "inputs": {}}},
@@ -37,6 +46,10 @@ FAULTY = {
         **changed("2", images=["3", 0]),
         "3": {"class_type": "PrimitiveInt", "inputs": {"value": 1}},
     },
+    "painted_outside": painted("../secret.png"),
+    "painted_far_outside": painted("/etc/passwd"),
+    "painted_and_gone": painted("editkit/gone.png"),
+    "not_painted": painted(""),
     "bad_choice": {
         **changed("2", images=["4", 0]),
         "3": {"class_type": "ImageToMask", "inputs": {"image": ["1", 0], "channel": "violet"}},

@@ -44,7 +44,7 @@ def copied_pack(tmp_path):
         shutil.copytree(ROOT / folder, pack / folder, ignore=ignored)
     for name in ("__init__.py", "__main__.py"):
         shutil.copy(ROOT / name, pack / name)
-    (pack / "nodes").mkdir()
+    shutil.copytree(ROOT / "nodes" / "host", pack / "nodes" / "host", ignore=ignored)
     (pack / "nodes" / "__init__.py").write_text(SLOW_NODE)
     prompt = {
         "1": {"class_type": "LoadImage", "inputs": {"image": "photo.png"}},

@@ -74,8 +74,15 @@ def convert(workflow: dict, classes: dict, names: dict | None = None) -> dict:
 
 
 def _widget_inputs(node: dict, cls) -> dict:
-    """Reads a node's positional widget values. A list is wrapped, so that it is not taken for a link."""
-    values, expected = node.get("widgets_values") or [], slots(cls.INPUT_TYPES())
+    """Reads a node's positional widget values. A list is wrapped, so that it is not taken for a link.
+
+    A painted mask that the workflow is too old to know has its default, as on the canvas.
+    """
+    types = cls.INPUT_TYPES()
+    values, expected = node.get("widgets_values") or [], slots(types)
+    painted = types.get("optional", {}).get("mask_paint")
+    if painted and expected[-1][0] == "mask_paint" and len(values) == len(expected) - 1:
+        values = [*values, painted[1]["default"]]
     if len(values) != len(expected):
         names = ", ".join(name for name, _ in expected) or "none"
         raise TwinError(
@@ -151,7 +158,7 @@ def main() -> int:
     from editkit.tests.house import pack
 
     for path in sorted((root / "workflows").glob("*.json")):
-        twin = convert(json.loads(path.read_text(encoding="utf-8")), pack.classes(), pack.names())
+        twin = convert(json.loads(path.read_text(encoding="utf-8")), pack.classes(), pack.all_names())
         target = path.parent / "api" / path.name
         target.parent.mkdir(exist_ok=True)
         target.write_text(

@@ -6,6 +6,7 @@ from ...models.editmgt.adapters import PARTS, TARGETS
 from ...models.editmgt.options import TIMES
 from ...models.editmgt.schedule import SCHEDULES
 from .. import flags
+from ..cli import finish, word_parser
 from .release import CONNECTORS
 
 EXAMPLE = """\
@@ -19,15 +20,8 @@ example:
 
 
 def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(
-        prog="python . train editmgt", formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Trains EditMGT in the paper's three phases. Run one again to go on where it stopped.",
-        epilog=EXAMPLE,
-    )  # fmt: skip
-    words = p.add_subparsers(dest="stage", metavar="PHASE", required=True)
-    for name, (fill, needed, what) in WORDS.items():
-        fill(words.add_parser(name, usage=f"{p.prog} {name} {needed}[options]", help=what))
-    return p
+    said = "Trains EditMGT in the paper's three phases. Run one again to go on where it stopped."
+    return word_parser("editmgt", said, EXAMPLE, WORDS, "PHASE")
 
 
 def _phase1(p: argparse.ArgumentParser) -> None:
@@ -107,11 +101,4 @@ WORDS = {
 
 def main(argv: list[str]) -> int:
     """Runs one word. Returns the exit status: 0, or 1 after a one-sentence error."""
-    from ..cli import finish
-
-    def run(arguments: argparse.Namespace) -> dict:
-        from . import running
-
-        return running.run(arguments)
-
-    return finish(run, parser().parse_args(argv))
+    return finish("editmgt.running", parser().parse_args(argv))

@@ -24,7 +24,7 @@ FLOORS = (0.85, 0.75, 0.65, 0.55)  # ids 0 to 3; where a thing was taken away is
 CELLS, SIDE, PATCH = 4, 8, 4  # cells and tokens a side, pixels a token
 CODES = len(FLOORS) + 4 * len(SHAPES) * len(COLOURS)
 WORDS, JOINT, POOLED = 20, 32, 16  # the text's tokens and widths
-HELD = 32
+HELD = 128
 SCORED = 2000  # edits with an aesthetic score
 
 CONFIG = MGTConfig(

@@ -3,6 +3,7 @@
 import argparse
 
 from .. import flags
+from ..cli import finish, word_parser
 from .stages import ADAMW, PRODIGY
 
 EXAMPLE = """\
@@ -17,32 +18,19 @@ example:
 
 
 def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(
-        prog="python . train icedit", formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Trains ICEdit's LoRA or mixture for FLUX.1 Fill. Run it again to go on where it stopped.",
-        epilog=EXAMPLE,
-    )  # fmt: skip
-    words = p.add_subparsers(dest="stage", metavar="STAGE", required=True)
-    for name, (fill, needed, what) in WORDS.items():
-        fill(words.add_parser(name, usage=f"{p.prog} {name} {needed}[options]", help=what))
-    return p
+    said = "Trains ICEdit's LoRA or mixture for FLUX.1 Fill. Run it again to go on where it stopped."
+    return word_parser("icedit", said, EXAMPLE, WORDS)
 
 
 def _prepare(p: argparse.ArgumentParser) -> None:
-    p.add_argument("--model", metavar="DIR", help="a FLUX.1 folder in diffusers' layout")
-    p.add_argument("--vae", metavar="DIR", help="the autoencoder (default: vae in --model)")
-    p.add_argument("--text", metavar="DIR", help="holds CLIP, T5 and their tokenizers (default: --model)")
+    flags.add_encoding(p)
     p.add_argument(
         "--edits", metavar="PATH",
         help="a table of source, target, instruction; or a folder with image/, edited/, instruction/NAME.txt",
     )  # fmt: skip
-    p.add_argument("--out", required=True, metavar="DIR", help="the folder to write")
     p.add_argument("--width", type=int, default=512, metavar="N", help="of a panel, which is a square (512)")
     p.add_argument("--keep-shape", action="store_true", help="a panel's height by the source's shape instead")
     p.add_argument("--crop-bottom", action="store_true", help="MagicBrush: leave the lowest 1/32 of both pictures away")
-    p.add_argument("--text-tokens", type=int, default=512, metavar="N", help="T5's tokens, pads and all (512)")
-    p.add_argument("--dtype", default="bf16", choices=["bf16", "fp32"], help="of what is written (default bf16)")
-    p.add_argument("--device", help="where to encode (default: the GPU, if there is one)")
 
 
 def _base(p: argparse.ArgumentParser) -> None:
@@ -76,7 +64,7 @@ def _mixture(p: argparse.ArgumentParser) -> None:
 def _export(p: argparse.ArgumentParser) -> None:
     p.add_argument("--out", metavar="PATH", help="the file to write (default: as released, in the state's folder)")
     p.add_argument("--trained", choices=["lora", "mixture"], help="which (default: the mixture, if there is one)")
-    p.add_argument("--dtype", default="bf16", choices=["bf16", "fp32"], help="of what is written (default bf16)")
+    flags.add_dtype(p)
     flags.add_state(p)
 
 
@@ -84,9 +72,7 @@ def _shared(p: argparse.ArgumentParser, **usual: str) -> None:
     flags.add_state(p)
     p.add_argument("--text-dropout", type=float, default=0.1, metavar="P", help="share of texts dropped (0.1)")
     p.add_argument("--guidance", type=float, default=1.0, metavar="G", help="told in training (default 1)")
-    p.add_argument("--sample", type=int, default=0, metavar="N", help="sample N held-out edits at each validation")
-    p.add_argument("--sample-steps", type=int, metavar="N", help="in so many steps (default 28)")
-    p.add_argument("--sample-guidance", type=float, metavar="G", help="told this guidance (default 50; small world 1)")
+    flags.add_sampling(p, steps="28", guidance="50; small world 1")
     flags.add(p, weight_decay="0.01", decay="0", **usual)
 
 
@@ -101,11 +87,4 @@ WORDS = {
 
 def main(argv: list[str]) -> int:
     """Runs one word. Returns the exit status: 0, or 1 after a one-sentence error."""
-    from ..cli import finish
-
-    def run(arguments: argparse.Namespace) -> dict:
-        from . import running
-
-        return running.run(arguments)
-
-    return finish(run, parser().parse_args(argv))
+    return finish("icedit.running", parser().parse_args(argv))

@@ -4,6 +4,7 @@ import argparse
 
 from ...models.kontext.ids import PLACEMENTS
 from .. import flags
+from ..cli import finish, word_parser
 from .adapters import TARGETS
 
 STAGES = ("flow", "guidance", "ladd")
@@ -19,28 +20,15 @@ example:
 
 
 def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(
-        prog="python . train kontext", formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Trains FLUX.1 Kontext in three stages (§3). Run one again to go on where it stopped.",
-        epilog=EXAMPLE,
-    )  # fmt: skip
-    words = p.add_subparsers(dest="stage", metavar="STAGE", required=True)
-    for name, (fill, needed, what) in WORDS.items():
-        fill(words.add_parser(name, usage=f"{p.prog} {name} {needed}[options]", help=what))
-    return p
+    said = "Trains FLUX.1 Kontext in three stages (§3). Run one again to go on where it stopped."
+    return word_parser("kontext", said, EXAMPLE, WORDS)
 
 
 def _prepare(p: argparse.ArgumentParser) -> None:
-    p.add_argument("--model", metavar="DIR", help="a FLUX.1 folder in diffusers' layout")
-    p.add_argument("--vae", metavar="DIR", help="the autoencoder (default: vae in --model)")
-    p.add_argument("--text", metavar="DIR", help="holds CLIP, T5 and their tokenizers (default: --model)")
+    flags.add_encoding(p)
     p.add_argument("--edits", metavar="PATH", help="a table of source (source_2 …), target, instruction")
     p.add_argument("--pairs", metavar="PATH", help="pictures with captions: a folder, .csv, .jsonl or .parquet")
-    p.add_argument("--out", required=True, metavar="DIR", help="the folder to write")
     p.add_argument("--area", type=int, default=1024, help="side of the square that pictures have the area of (1024)")
-    p.add_argument("--text-tokens", type=int, default=512, metavar="N", help="T5's tokens, pads and all (512)")
-    p.add_argument("--dtype", default="bf16", choices=["bf16", "fp32"], help="of what is written (default bf16)")
-    p.add_argument("--device", help="where to encode (default: the GPU, if there is one)")
 
 
 def _flow(p: argparse.ArgumentParser) -> None:
@@ -84,7 +72,7 @@ def _export(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--layout", default="comfyui", choices=["comfyui", "diffusers"], help="one file under BFL's names, or a folder"
     )
-    p.add_argument("--dtype", default="bf16", choices=["bf16", "fp32"], help="of what is written (default bf16)")
+    flags.add_dtype(p)
     flags.add_state(p)
 
 
@@ -100,9 +88,7 @@ def _shared(p: argparse.ArgumentParser, steps: str, guidance: str, lr: str) -> N
         "--guidance", type=float, default=float(guidance), metavar="G",
         help=f"told where the transformer embeds it (default {guidance})",
     )  # fmt: skip
-    p.add_argument("--sample", type=int, default=0, metavar="N", help="sample N held-out edits at each validation")
-    p.add_argument("--sample-steps", type=int, metavar="N", help="in so many steps (default 28; ladd: as trained)")
-    p.add_argument("--sample-guidance", type=float, metavar="G", help="told this guidance (default as --guidance)")
+    flags.add_sampling(p, steps="28; ladd: as trained", guidance="as --guidance")
     flags.add(
         p, steps=steps, batch="4", accumulate="4", lr=lr, warmup="500", decay="0", weight_decay="1e-2", clip="1",
         ema="0.9999",
@@ -120,11 +106,4 @@ WORDS = {
 
 def main(argv: list[str]) -> int:
     """Runs one word. Returns the exit status: 0, or 1 after a one-sentence error."""
-    from ..cli import finish
-
-    def run(arguments: argparse.Namespace) -> dict:
-        from . import running
-
-        return running.run(arguments)
-
-    return finish(run, parser().parse_args(argv))
+    return finish("kontext.running", parser().parse_args(argv))

@@ -4,6 +4,7 @@ import argparse
 
 from ...models.swiftedit.generators import DEFAULT, GENERATORS
 from .. import flags
+from ..cli import finish, word_parser
 from .regularisation import RANGE, WEIGHTINGS
 
 EXAMPLE = """\
@@ -15,15 +16,8 @@ example:
 
 
 def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(
-        prog="python . train swiftedit", formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Trains SwiftEdit's one-step inversion. Run a stage again to go on where it stopped.",
-        epilog=EXAMPLE,
-    )  # fmt: skip
-    words = p.add_subparsers(dest="stage", metavar="STAGE", required=True)
-    for name, (fill, needed, what) in WORDS.items():
-        fill(words.add_parser(name, usage=f"{p.prog} {name} {needed}[options]", help=what))
-    return p
+    said = "Trains SwiftEdit's one-step inversion. Run a stage again to go on where it stopped."
+    return word_parser("swiftedit", said, EXAMPLE, WORDS)
 
 
 def _stage1(p: argparse.ArgumentParser) -> None:
@@ -110,11 +104,4 @@ WORDS = {
 
 def main(argv: list[str]) -> int:
     """Runs one word. Returns the exit status: 0, or 1 after a one-sentence error."""
-    from ..cli import finish
-
-    def run(arguments: argparse.Namespace) -> dict:
-        from . import running
-
-        return running.run(arguments)
-
-    return finish(run, parser().parse_args(argv))
+    return finish("swiftedit.running", parser().parse_args(argv))

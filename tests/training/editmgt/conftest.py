@@ -1,7 +1,6 @@
 """The small world as networks and as files, and the command line."""
 
 import csv
-import json
 
 import numpy as np
 import pytest
@@ -27,17 +26,6 @@ def train():
     threads = torch.get_num_threads()
     yield run
     torch.set_num_threads(threads)
-
-
-@pytest.fixture
-def log():
-    """log(state, phase): the rows of its log."""
-
-    def read(state, phase):
-        path = state / "editmgt" / phase / "log.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()]
-
-    return read
 
 
 @pytest.fixture

@@ -48,9 +48,9 @@ def test_all_phases_learn_from_every_seed(train, log, tmp_path, at_length):
     for seed in range(at_length(1, 3)):
         state = tmp_path / f"state{seed}"
         common = ["--state", state, "--seed", seed, "--batch", 32]
-        follow = ["--follow", at_length(16, 32), "--follow-steps", 8, "--follow-guidance", 2]
+        follow = ["--follow", at_length(16, 96), "--follow-steps", 8, "--follow-guidance", 2]
         for phase, stops, more in (
-            ("phase1", at_length([30], [100, 200]), []), ("phase2", at_length([110], [300, 600]), follow),
+            ("phase1", at_length([30], [100, 200]), []), ("phase2", at_length([110], [600, 1200]), follow),
             ("phase3", at_length([5], [50, 100]), [*follow, "--lr", 5e-4]),
         ):  # fmt: skip
             for steps in stops:

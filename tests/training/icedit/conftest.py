@@ -1,16 +1,13 @@
 """The small world with tiny networks, and the command line."""
 
-import json
-
 import pytest
 import torch
 
 from editkit.tests.training.kontext import tiny as encoders
 from editkit.training import cli
-from editkit.training.icedit import adapters, running, world
+from editkit.training.icedit import adapters, world
 from editkit.training.icedit.stages import ADAMW, Diptychs, Recipe
 from editkit.training.kontext import flux
-from editkit.training.store import Store
 
 TINY = world.CONFIG | {
     "num_layers": 1, "num_single_layers": 1, "attention_head_dim": 16, "num_attention_heads": 2,
@@ -68,28 +65,6 @@ def train(monkeypatch):
     threads = torch.get_num_threads()
     yield run
     torch.set_num_threads(threads)
-
-
-@pytest.fixture
-def log():
-    """log(state, stage): the rows of its log."""
-
-    def read(state, stage):
-        path = state / "icedit" / stage / "log.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()]
-
-    return read
-
-
-@pytest.fixture
-def parts():
-    """parts(state): what was saved."""
-
-    def read(state):
-        store = Store(state, running.CARD)
-        return {p.stem: store.read_part(p.stem) for p in (store.root / "weights").iterdir()}
-
-    return read
 
 
 @pytest.fixture(scope="session")

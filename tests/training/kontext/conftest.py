@@ -1,15 +1,12 @@
 """The small world, tiny networks, and the command line."""
 
-import json
-
 import pytest
 import torch
 
 from editkit.tests.training.kontext import tiny
 from editkit.training import cli
-from editkit.training.kontext import flux, running, world
+from editkit.training.kontext import flux, world
 from editkit.training.kontext.stages import Flow, Recipe
-from editkit.training.store import Store
 
 TINY = world.CONFIG | {
     "num_layers": 1, "num_single_layers": 1, "attention_head_dim": 16, "num_attention_heads": 2,
@@ -57,28 +54,6 @@ def train(monkeypatch):
     threads = torch.get_num_threads()
     yield run
     torch.set_num_threads(threads)
-
-
-@pytest.fixture
-def log():
-    """log(state, stage): the rows of its log."""
-
-    def read(state, stage):
-        path = state / "kontext" / stage / "log.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()]
-
-    return read
-
-
-@pytest.fixture
-def parts():
-    """parts(state): what was saved."""
-
-    def read(state):
-        store = Store(state, running.CARD)
-        return {p.stem: store.read_part(p.stem) for p in (store.root / "weights").iterdir()}
-
-    return read
 
 
 @pytest.fixture(scope="session")

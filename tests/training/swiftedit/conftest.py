@@ -1,6 +1,5 @@
 """Tiny pipelines on disk, and a DISTS whose VGG is random: nothing is fetched."""
 
-import json
 from types import SimpleNamespace
 
 import pytest
@@ -54,14 +53,3 @@ def train():
         return cli.main(["swiftedit", stage, *quick, *map(str, arguments)])
 
     return run
-
-
-@pytest.fixture
-def log():
-    """log(state, stage): the rows of its log."""
-
-    def read(state, stage, family="swiftbrush_v2"):
-        path = state / f"swiftedit-{family}" / stage / "log.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()]
-
-    return read

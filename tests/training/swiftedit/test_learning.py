@@ -87,5 +87,5 @@ def test_other_generators_are_inverted_too(train, log, captions, tmp_path, at_le
                      "--family", family, "--seed", seed, "--steps", at_length(40, 200)) == 0  # fmt: skip
         keep(state, f"tiny_{family}_seed{seed}")
         for name, bar in (("loss", BAR), ("inversion_error", 1.0)):
-            start, end = first_and_last(log(state, "stage1", family), name)
+            start, end = first_and_last(log(state, "stage1"), name)
             assert end < bar * start, (family, seed, name, start, end)
