@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from . import fetching
 from .errors import EditError, NodeFailed, PromptRefused
 from .files import Unwritable
-from .jobs import Job
+from .jobs import SUBFOLDER, Job
 from .patience import Away, Patient, find, withdraw
 from .progress import Reporter
 from .record import Record
@@ -23,7 +23,6 @@ from .remote import Refused, Remote
 from .websocket import Events
 
 AHEAD = 2  # jobs on the server at once: it never waits for us, and little is lost when it goes
-SUBFOLDER = "editkit"  # of the server's input folder
 SLOWEST = 1.0  # seconds between two looks at the server
 LOSSES = 3  # how often a job that vanished from a server that was there all the time is sent again
 CLOSED = (401, 403, 407)  # no other job would be let in either
@@ -135,13 +134,10 @@ class Queue:
             self._put(flight, "queued")
 
     def _upload(self, job: Job, at) -> str:
-        """A picture by the name of its content, so that the same one is sent and kept once."""
-        path = job.files[at]
-        name = job.hash(path)
+        name = job.hash(job.files[at])
         if name not in self.uploaded:
             job.check(at)
-            file = f"{name[:32]}{path.suffix.lower() if path.suffix.isascii() else ''}"
-            self.uploaded[name] = self.server.ask(self.remote.upload, path, file, SUBFOLDER)
+            self.uploaded[name] = self.server.ask(self.remote.upload, job.files[at], job.sent_name(at), SUBFOLDER)
         return self.uploaded[name]
 
     def _post(self, flight: Flight, prompt: dict) -> None:
@@ -336,7 +332,9 @@ def failure(entry: dict, job: Job) -> EditError | None:
     if not said:
         return fetching.failure_without_words()
     blank = {"exception_message": "", "exception_type": "an error", "node_type": "a node", "node_id": ""}
-    return NodeFailed({**blank, **said[-1]}, job.title(str(said[-1].get("node_id"))))
+    details = {**blank, **said[-1]}
+    details["exception_message"] = job.by_own_names(str(details["exception_message"]))
+    return NodeFailed(details, job.title(str(details["node_id"])))
 
 
 def _was_interrupted(entry: dict) -> bool:
