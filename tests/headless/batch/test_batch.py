@@ -18,8 +18,11 @@ from PIL import Image
 from pyarrow import parquet
 
 from editkit.headless import cli
-from editkit.headless.batch import cluster, command, driver
+from editkit.headless.batch import cluster, command, driver, job
 from editkit.headless.batch.driver import Resources
+from editkit.headless.batch.task import Report, Task
+from editkit.headless.batch.wire import Desk, rows
+from editkit.headless.editor import Editor
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self").exists(), reason="finds processes as Linux shows them")
 
@@ -209,15 +212,15 @@ PLAIN = ("path", "status", "input_hash", "workflow_hash", "result", "bytes", "er
 
 @pytest.mark.long
 def test_one_worker_is_as_two_and_what_is_killed_loses_and_doubles_nothing(
-    at_length, ray_head, drive, here, tmp_path, root, ledger_of, results_of, capsys
+    at_length, ray_head, drive, here, tmp_path, root, ledger_of, results_of, workflow, monkeypatch
 ):
     number, (address, head) = at_length(24, int(os.environ.get("EDITKIT_BATCH", "2000"))), ray_head
     (photos(tmp_path / "in", number, root) / "bad.jpg").write_text("no picture")
-    one = at_length(lambda: here("in", "one", "--workers", "1", "--ray", address), lambda: watched(drive, tmp_path))()
-    assert f"{number + 1:,} pictures: {number:,} edited, 0 there already, 1 failed" in one
-    expected, rows = results_of(tmp_path / "one"), ledger_of(tmp_path / "one")
-    assert len(expected) == number and len(rows) == number + 1
-    assert {row["result"] for row in rows.values()} - {None} == set(expected)
+    monkeypatch.chdir(tmp_path)
+    one = at_length(without_ray, watched)(drive, tmp_path, workflow)
+    expected, ledger = results_of(tmp_path / "one"), ledger_of(tmp_path / "one")
+    assert len(expected) == number and len(ledger) == number + 1
+    assert {row["result"] for row in ledger.values()} - {None} == set(expected)
     if at_length(False, True):
         print(f"\none worker: {one}two workers: {ended(drive('in', 'two', '--workers', '2', '--ray', address))}")
         assert results_of(tmp_path / "two") == expected
@@ -227,21 +230,32 @@ def test_one_worker_is_as_two_and_what_is_killed_loses_and_doubles_nothing(
     assert results_of(tmp_path / "killed") == expected
     killed = ledger_of(tmp_path / "killed")
     assert {path: [row[k] for k in PLAIN] for path, row in killed.items()} == {
-        path: [row[k] for k in PLAIN] for path, row in rows.items()
+        path: [row[k] for k in PLAIN] for path, row in ledger.items()
     }
     assert os.listdir(tmp_path / "killed" / ".work") == []
     part = next((tmp_path / "killed" / "ledger").iterdir())
     part.write_bytes(b"")
-    said = here("in", "killed", *options, code=1)
+    said = here("in", "killed", "--ray", address, "--workers", "1", code=1)
     assert said.startswith("error: ") and f"{part.name} is damaged; delete it and run again" in said
     assert results_of(tmp_path / "killed") == expected, "nothing is lost"
 
 
-def watched(drive, tmp_path) -> str:
+def without_ray(drive, tmp_path, workflow) -> None:
+    """One worker in this process, in whose place a Ray with one comes at length."""
+    editor = Editor(workflow)
+    job.prepare(tmp_path / "one")
+    job.pin(tmp_path / "one", job.Job(editor.workflow_hash, "in", None, 4), editor.work)
+    task = Task("in", "one", str(tmp_path), 4, 1, 10, workflow_hash=editor.workflow_hash)
+    desk = Desk(task.text(), None)
+    assert all(Report.read(desk.edit(row)).stop is None for row in rows(task.text(), None))
+
+
+def watched(drive, tmp_path, workflow) -> str:
     """One worker in a Ray of its own, whose driver may not grow by more than a tenth after 200 pictures."""
     alone = drive("in", "one", "--workers", "1")
     samples = memory(alone, tmp_path / "one")
     said = ended(alone)
+    assert ", 0 there already, 1 failed" in said
     first = next(size for n, size in samples if n >= 200)
     most = max(size for n, size in samples if n >= 200)
     print(f"\ndriver: {first >> 20} MiB after 200 pictures, at most {most >> 20} MiB later")
@@ -316,8 +330,6 @@ def test_what_cannot_begin_is_one_sentence(refused, tmp_path, root):
 
 
 def test_a_damaged_note_and_another_driver_are_one_sentence(refused, tmp_path):
-    from editkit.headless.batch import job
-
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / job.JOB).write_text("{")
     assert "job.json is damaged" in refused()
