@@ -56,16 +56,17 @@ class Signatures:
 
     def of(self, node_id: str) -> str:
         """Works without recursion, so that a chain of any length has one."""
-        todo = [node_id]
+        todo, opened = [node_id], set()
         while todo:
             current = todo[-1]
             if current in self._known:
                 todo.pop()
                 continue
             unknown = [s for s in self._sources(current) if s not in self._known]
-            if any(s in todo for s in unknown):  # a cycle: such a node has no signature that could come again
+            if any(s in opened for s in unknown):  # a cycle: such a node has no signature that could come again
                 self._known[current] = self._unique()
             elif unknown:
+                opened.add(current)  # what is open and unknown lies behind the current one, not merely beside it
                 todo.extend(unknown)
             else:
                 self._known[current] = self._sign(current)

@@ -1,4 +1,4 @@
-"""The command line: demo, run, edit, export, verify, serve, train, bench, doctor."""
+"""The command line: demo, run, queue, edit, batch, export, verify, serve, inspect, train, data, bench, eval, doctor."""
 
 import argparse
 import contextlib
@@ -8,6 +8,8 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from . import inspecting
+from .batch import command as batch
 from .errors import EditError
 from .folders import PACK, Folders
 
@@ -23,6 +25,8 @@ examples:
   {me} edit photo.jpg --task remove --mask m.png -o clean.png
   {me} edit holiday/ --task relight -o out/            every photo of a folder
   {me} run workflows/api/tone.json --set image=photo.jpg --out out/
+  {me} queue workflows/api/tone.json --batch holiday/ --out out/    the same on a ComfyUI server
+  {me} inspect better.png                              its content credentials and its workflow
   {me} doctor                                          what is installed, what is missing
 `{me} COMMAND --help` teaches each command."""
 
@@ -47,6 +51,23 @@ examples:
   {me} run out/clean_00001_.png --set image=other.jpg          the workflow inside a saved picture, once more
 A picture is looked for from the working folder, then in --input, then among the samples in
 workflows/media."""
+
+QUEUE_EXAMPLES = """\
+FILE.json, --set and --input are those of `run`. Pictures are uploaded, results come back to --out, under the photo's
+name. Needs neither torch nor any other package.
+
+--batch gives each photo of a folder to the node titled `image` (--batch-input chooses another), and --masks gives
+masks/NAME.png to the node titled `mask`. Whatever stops it (Ctrl-C, a crash, the server), the same command goes on:
+editkit_queue.jsonl beside the results knows what is done, and nothing is done twice. A photo that fails is
+reported, the others are done, and the exit code is 1.
+
+examples:
+  {me} queue workflows/api/tone.json --set image=photo.jpg
+  {me} queue workflows/api/tone.json --server http://10.0.0.5:8188 --batch holiday/ --out out/
+  {me} queue workflows/api/remove_object.json --batch cats/ --masks masks/ --out out/
+  {me} queue workflows/api/tone.json --batch holiday/ --out out/ --retry-failed
+A server behind a password: set the environment variable EDITKIT_SERVER_HEADER to the header that lets you in, such as
+`Authorization: Bearer …`."""
 
 EDIT_EXAMPLES = """\
 tasks:
@@ -129,11 +150,15 @@ def _make_console_safe() -> None:
 
 
 def _dispatch(arguments: list[str]) -> int:
-    # These two have command lines of their own, --help included.
+    # These have command lines of their own, --help included.
     if arguments[:1] == ["train"]:
         return _other_part("training", "train")(arguments[1:])
     if arguments[:1] == ["bench"]:
         return _other_part("benchmarks", "bench")(arguments[1:])
+    if arguments[:1] == ["eval"]:
+        return _other_part("benchmarks.evaluation", "eval")(arguments[1:])
+    if arguments[:1] == ["data"]:
+        return _data(arguments[1:])
     options = parser().parse_args(arguments)
     return options.command(options)
 
@@ -141,11 +166,18 @@ def _dispatch(arguments: list[str]) -> int:
 def _other_part(folder: str, command: str) -> Callable[[list[str]], int]:
     import importlib
 
-    if not (PACK / folder / "cli.py").is_file():
+    if not (PACK / folder.replace(".", "/") / "cli.py").is_file():
         raise EditError(
             f"`{command}` is not part of this copy of EditKit; clone its repository to have {folder}/."
         )
     return importlib.import_module(f"{__package__.rpartition('.')[0]}.{folder}.cli").main
+
+
+def _data(arguments: list[str]) -> int:
+    _other_part("training", "data")
+    from . import triplets
+
+    return triplets.main(arguments)
 
 
 def _me() -> str:
@@ -176,6 +208,7 @@ def parser() -> argparse.ArgumentParser:
 
     _demo_arguments(command("demo", "Run the five shipped edits on the sample photos.", DEMO_EXAMPLES, _demo))
     _run_arguments(command("run", "Run a workflow in this process.", RUN_EXAMPLES, _run))
+    _queue_arguments(command("queue", "Run a workflow on a ComfyUI server, also on a folder.", QUEUE_EXAMPLES, _queue))
     _edit_arguments(command("edit", "Edit a photo, or every photo of a folder.", EDIT_EXAMPLES, _edit))
     _export_arguments(
         command("export", "Make a bundle for phones and browsers.", EXPORT_EXAMPLES, _mobile("export"))
@@ -186,8 +219,12 @@ def parser() -> argparse.ArgumentParser:
     _serve_arguments(
         command("serve", "Serve a bundle's page to this machine.", SERVE_EXAMPLES, _mobile("serve"))
     )
+    inspecting.arguments(command("inspect", inspecting.HELP, inspecting.EXAMPLES, inspecting.inspect))
+    batch.arguments(command("batch", batch.HELP, batch.EXAMPLES, batch.command))
     commands.add_parser("train", help="Train or finetune the models (see train --help).")
+    commands.add_parser("data", help="Build training triplets, and look at them (see data --help).")
     commands.add_parser("bench", help="Measure quality, speed and parity (see bench --help).")
+    commands.add_parser("eval", help="Run the papers' benchmarks on a workflow (see eval --help).")
     command("doctor", "Say what is installed, which weights were found, what is missing.", "", _doctor)
     return top
 
@@ -197,6 +234,11 @@ def _demo_arguments(made: argparse.ArgumentParser) -> None:
 
 
 def _run_arguments(made: argparse.ArgumentParser) -> None:
+    _workflow_arguments(made)
+    _c2pa_argument(made)
+
+
+def _workflow_arguments(made: argparse.ArgumentParser) -> None:
     made.add_argument("file", type=Path, metavar="FILE.json", help="the workflow, in API format")
     made.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="set an input; may be repeated"
@@ -205,6 +247,23 @@ def _run_arguments(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "--input", type=Path, action="append", default=[], help="a further folder to find pictures in"
     )
+
+
+def _queue_arguments(made: argparse.ArgumentParser) -> None:
+    _workflow_arguments(made)
+    made.add_argument(
+        "--server", default="http://127.0.0.1:8188", metavar="URL", help="the server (http://127.0.0.1:8188)"
+    )
+    made.add_argument(
+        "--batch", type=Path, action="append", default=[], metavar="FOLDER", help="photos; may be repeated"
+    )
+    made.add_argument("--batch-input", default="image", metavar="NAME", help="where each photo goes (image)")
+    made.add_argument("--masks", type=Path, metavar="FOLDER|FILE", help="a mask for each photo of --batch")
+    made.add_argument(
+        "--patience", type=float, default=300, metavar="SECONDS", help="how long to wait for a lost server (300)"
+    )
+    made.add_argument("--retry-failed", action="store_true", help="try again what failed the last time")
+    made.add_argument("--again", action="store_true", help="do everything anew, also what is done")
 
 
 def _edit_arguments(made: argparse.ArgumentParser) -> None:
@@ -222,6 +281,13 @@ def _edit_arguments(made: argparse.ArgumentParser) -> None:
     )
     made.add_argument(
         "-o", "--out", type=Path, default=Path("out"), help="file or folder for the result (out)"
+    )
+    _c2pa_argument(made)
+
+
+def _c2pa_argument(made: argparse.ArgumentParser) -> None:
+    made.add_argument(
+        "--c2pa", action="store_true", help="sign results with content credentials (see inspect --help)"
     )
 
 
@@ -273,11 +339,24 @@ def _demo(options: argparse.Namespace) -> int:
 def _run(options: argparse.Namespace) -> int:
     from .run import run
 
+    return run(options.file, options.set, _places(options), options.c2pa)
+
+
+def _places(options: argparse.Namespace) -> Folders:
     missing = [str(p) for p in options.input if not p.is_dir()]
     if missing:
         raise EditError(f"There is no folder {missing[0]}.")
-    places = Folders(inputs=tuple(options.input), output=options.out)
-    return run(options.file, options.set, places)
+    return Folders(inputs=tuple(options.input), output=options.out)
+
+
+def _queue(options: argparse.Namespace) -> int:
+    from .jobs import Wanted
+    from .queue import queue
+    from .queueing import Options
+
+    wanted = Wanted(options.set, options.batch, options.batch_input, options.masks)
+    how = Options(options.patience, options.retry_failed, options.again)
+    return queue(options.file, options.server, wanted, _places(options), how)
 
 
 def _edit(options: argparse.Namespace) -> int:
@@ -287,7 +366,7 @@ def _edit(options: argparse.Namespace) -> int:
     if not options.photo.exists():
         raise EditError(f"There is no photo or folder {options.photo}.")
     wanted = Options(
-        options.task, options.to, not options.no_shadow, options.strength, options.seed, options.engine
+        options.task, options.to, not options.no_shadow, options.strength, options.seed, options.engine, options.c2pa
     )
     return edit(options.photo, options.mask, options.out, wanted, node_classes())
 

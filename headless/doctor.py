@@ -9,6 +9,7 @@ import struct
 import sys
 from pathlib import Path
 
+from ..models.version import pack_version
 from .folders import PACK
 
 # Without these there is no edit; the other requirements each serve a part.
@@ -19,6 +20,7 @@ EXTRAS = {
     "requirements-train.txt": "train",
     "requirements-bench.txt": "bench",
     "requirements-mobile.txt": "export (mobile bundles)",
+    "requirements-c2pa.txt": "content credentials (--c2pa, inspect)",
     "requirements-test.txt": "the tests",
 }
 
@@ -29,6 +31,8 @@ def doctor() -> int:
     _swiftedit()
     _editmgt()
     _icedit()
+    _shared()
+    _credentials()
     _comfyui()
     print("\nMissing" if missing else "\nNothing that an edit needs is missing: try `python . demo`.")
     for line in missing:
@@ -43,15 +47,6 @@ def _python() -> list[str]:
     if sys.version_info < LOWEST_PYTHON:
         return [f"Python {'.'.join(map(str, LOWEST_PYTHON))} or newer: https://www.python.org/downloads"]
     return []
-
-
-def pack_version() -> str:
-    try:
-        text = (PACK / "pyproject.toml").read_text(encoding="utf-8")
-    except OSError:
-        return "?"
-    found = re.search(r'^version\s*=\s*"([^"]+)"', text, re.MULTILINE)
-    return found[1] if found else "?"
 
 
 def floors(path: Path) -> dict[str, str]:
@@ -224,6 +219,22 @@ def _icedit() -> None:
     print("\n".join(found) or "  no LoRA found in models/loras; only its own nodes need it (README, Edit by a diptych)")
 
 
+def _shared() -> None:
+    """Says what is there of the parts that several systems share; nothing else of the pack needs them."""
+    from . import found  # which reads headers as this module does
+
+    print("\nFLUX.1 (Kontext and ICEdit)")
+    print("\n".join(found.flux(comfyui())))
+    try:
+        judges, bundles = found.judges(weight_folders()[1:]), found.bundles()
+    except (ImportError, OSError):  # torch is missing, which has been said
+        return
+    print("\nJudges and faces")
+    print("\n".join(judges))
+    print("\nMobile bundles")
+    print("\n".join(bundles))
+
+
 def _icedit_file(path: Path) -> str | None:
     """A line on a LoRA file of ICEdit's, None for another one. Only the plain LoRA of a Fill takes its 384 channels."""
     try:
@@ -250,6 +261,20 @@ def _swiftedit_parts(release) -> str:
     return "; ".join(f"{what}: {path or absent[what]}" for what, path in zip(absent, shown, strict=True))
 
 
+def _credentials() -> None:
+    """Says what would sign content credentials, without its path; nothing else of the pack needs it."""
+    from ..models.errors import EditError
+    from ..models.provenance import keys, package
+
+    print("\nContent credentials")
+    try:
+        package.library()
+        found = keys.load(keys.choose())
+        print(f"  {found.name}, {'self-signed' if found.self_made else 'your own'}, until {found.until:%Y-%m-%d}")
+    except EditError as problem:
+        print(f"  {problem}")
+
+
 def comfyui() -> Path | None:
     """ComfyUI's folder: COMFYUI_PATH, else the one that this pack is installed in, else ~/comfy/ComfyUI."""
     named = os.environ.get("COMFYUI_PATH")
@@ -271,3 +296,12 @@ def _comfyui() -> None:
         text = ""
     version = re.search(r'__version__\s*=\s*"([^"]+)"', text)
     print(f"  {version[1] if version else 'of unknown version'}  {folder}")
+    from . import found
+
+    print(f"  front end {found.front_end(folder)}, for which the pack brings {_widgets()}")
+
+
+def _widgets() -> str:
+    """How many of the pack's own browser modules and help pages are there."""
+    web = PACK / "web"
+    return f"{len(list(web.rglob('*.js')))} modules and {len(list((web / 'docs').glob('*.md')))} help pages"

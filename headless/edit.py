@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import pictures, shipped, workflow
+from .credentials import SIGNED, choose, sign_results
 from .errors import EditError
 from .execute import Runner
 from .files import check_writable
 from .graph import InputSpec, input_spec, link
+from .photos import listed, mask_for
 from .workflow import Workflow, titled
 
 
@@ -26,6 +28,7 @@ class Options:
     strength: float | None = None
     seed: int | None = None
     engine: str | None = None
+    c2pa: bool = False
 
     def settings(self) -> dict:
         """Input name -> value, of those that were given."""
@@ -99,6 +102,8 @@ def prepare(options: Options, registry: Mapping[str, type]) -> Workflow:
         raise EditError(
             f"The task {options.task} does not change the picture's shape; --to belongs to outpaint."
         )
+    if options.c2pa:
+        choose()  # without the library or a certificate nothing is edited
     return work
 
 
@@ -132,6 +137,8 @@ def _edit_one(
     shipped.set_mask(prompt, None if job.mask is None else str(job.mask))
     if options.to is not None:
         _set_shape(prompt, options.to, job.photo, registry)
+    if options.c2pa:
+        sign_results(prompt, registry)
     icc = pictures.profile(job.photo)
     shipped.run_to(runner, workflow.Workflow(prompt, work.extra_data), job.output, label, profile=icc)
 
@@ -188,36 +195,25 @@ def margins(to: str, width: int, height: int) -> dict[str, int]:
 
 def _single_job(photo: Path, mask: Path | None, output: Path, options: Options) -> Job:
     if mask is not None and mask.is_dir():
-        mask = _mask_for(photo, mask)
+        mask = mask_for(photo, mask)
     if output.is_dir() or not output.suffix:
         output = output / f"{photo.stem}_{options.task}.png"
     pictures.check_suffix(output)
+    if options.c2pa and output.suffix.lower() not in SIGNED:
+        raise EditError(f"--c2pa signs PNG and JPEG, not {output.name}; end it in .png or .jpg.")
     return Job(photo, mask, output)
 
 
 def _folder_jobs(folder: Path, masks: Path | None, output: Path) -> list[Job]:
     if output.is_file() or output.suffix.lower() in pictures.SUFFIXES:
         raise EditError(f"{folder} is a folder, so -o must name a folder too, not {output}.")
-    photos = sorted(p for p in folder.iterdir() if p.suffix.lower() in pictures.SUFFIXES and p.is_file())
-    if masks is not None and masks.is_dir() and masks.resolve() == folder.resolve():
-        photos = [p for p in photos if not p.stem.endswith("_mask")]
-    if not photos:
-        raise EditError(f"There are no photos in {folder}.")
+    photos = listed(folder, masks)
     stems = [p.stem.lower() for p in photos]
     return [
         Job(
             photo,
-            _mask_for(photo, masks) if masks is not None and masks.is_dir() else masks,
+            mask_for(photo, masks) if masks is not None and masks.is_dir() else masks,
             output / (f"{photo.stem}.png" if stems.count(photo.stem.lower()) == 1 else f"{photo.name}.png"),
         )
         for photo in photos
     ]
-
-
-def _mask_for(photo: Path, masks: Path) -> Path:
-    """The mask of a photo in a folder: of the same name, or NAME_mask, in any picture format."""
-    names = [f"{photo.stem}_mask{s}" for s in pictures.SUFFIXES] + [
-        f"{photo.stem}{s}" for s in pictures.SUFFIXES
-    ]
-    found = [masks / name for name in names if (masks / name).is_file() and (masks / name) != photo]
-    return found[0] if found else masks / f"{photo.stem}.png"

@@ -4,9 +4,14 @@ The dicts are those of a ComfyUI server (0.3.64: `/prompt` with status 400, and 
 message), so a client that reads one reads the other. `str(error)` is the sentence.
 """
 
+import re
+
 from ..models.errors import EditError
 
-__all__ = ["EditError", "NodeFailed", "PromptRefused", "needs_server"]
+__all__ = ["EditError", "NodeFailed", "PromptRefused", "named", "needs_server", "not_on_server"]
+
+# no space left, file too large (a limit), read-only, quota exceeded: as the system's own errors read
+CANNOT_WRITE = re.compile(r"\[Errno (?:27|28|30|122)\] (?P<what>[^:]+)(?:: '(?P<where>.*)')?")
 
 
 def needs_server(class_type: str) -> str:
@@ -17,6 +22,18 @@ def needs_server(class_type: str) -> str:
         f"{class_type} needs a ComfyUI server: EditKit has no node of that name and no stand-in for it, "
         "so queue this workflow in ComfyUI."
     )
+
+
+def not_on_server(class_type: str) -> str:
+    """The sentence for a node class that a ComfyUI server does not have."""
+    if class_type.startswith("EditKit"):
+        return needs_server(class_type)
+    return f"{class_type} is not a node of this server: install the pack that it comes from, or correct the workflow."
+
+
+def named(node_type: str, title: str | None) -> str:
+    """A node as sentences about it begin."""
+    return f"'{title}' ({node_type})" if title else node_type
 
 
 class PromptRefused(EditError):
@@ -48,10 +65,14 @@ class NodeFailed(EditError):
     def __init__(self, details: dict, title: str | None = None):
         self.details = details
         said = details["exception_message"].strip() or details["exception_type"]
-        name = f"'{title}' ({details['node_type']})" if title else details["node_type"]
+        name = named(details["node_type"], title)
         kind = details["exception_type"]
         # An EditError is already the sentence; of any other exception its type is half the message.
-        known = kind.rsplit(".", 1)[-1] in ("EditError", "NodeFailed", "PromptRefused", "ValueError")
+        known = kind.rsplit(".", 1)[-1] in ("EditError", "NodeFailed", "PromptRefused", "Unwritable", "ValueError")
+        full = CANNOT_WRITE.fullmatch(said)
+        if full:  # core's SaveImage raises the system's error, ours has said it already
+            where = full["where"] or "the result"
+            said, known = f"Cannot write {where}: {full['what']}; choose another place for the results.", True
         super().__init__(f"{name}: {said}" if known else f"{name} failed with {kind}: {said}")
 
 

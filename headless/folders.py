@@ -30,6 +30,10 @@ class Folders:
     name: Callable[[int], Path] | None = None
     profile: bytes | None = None
 
+    def stamp(self) -> str:
+        """Differs when results go elsewhere. The decided name counts: a new function may lie where an old one lay."""
+        return f"{self.output.absolute()} {self.name(0) if self.name else ''}"
+
 
 _current: contextvars.ContextVar[Folders | None] = contextvars.ContextVar("editkit_folders", default=None)
 

@@ -81,6 +81,17 @@ def size(path: Path) -> tuple[int, int]:
         return photo.size[::-1] if turned else photo.size
 
 
+def check(path: Path) -> None:
+    """Reads a photo to its end. EditError as from read(); where Pillow is missing, nothing is said."""
+    try:
+        import PIL  # noqa: F401
+    except ModuleNotFoundError:
+        return
+    with _opened(path) as (_, frames):
+        for _ in frames:
+            pass
+
+
 def profile(path: Path) -> bytes | None:
     """The ICC profile of an RGB photo, or None."""
     with _opened(path) as (photo, _):

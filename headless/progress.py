@@ -46,7 +46,7 @@ def bar(total: int, label: str):
 @contextlib.contextmanager
 def shown(label: str) -> Iterator[None]:
     """Shows what nodes report of their steps, through nodes/host, while the `with` lasts."""
-    reporter = _Reporter(label)
+    reporter = Reporter(label)
     host = _host()
     if host is not None:
         host.set_listener(reporter.hear)
@@ -68,7 +68,7 @@ def _host():
         raise
 
 
-class _Reporter:
+class Reporter:
     """One bar at a time; a new one when the count starts over or the total changes."""
 
     def __init__(self, label: str):

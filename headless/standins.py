@@ -94,7 +94,7 @@ class SaveImage:
     @classmethod
     def IS_CHANGED(cls, **_):
         """Saves again when the results are to go elsewhere, though the picture is the same."""
-        return f"{folders.current().output.absolute()} {folders.current().name}"
+        return folders.current().stamp()
 
     def save_images(self, images, filename_prefix="ComfyUI", prompt=None, extra_pnginfo=None):
         metadata = {} if prompt is None else {"prompt": prompt}

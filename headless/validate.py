@@ -2,7 +2,7 @@
 
 import inspect
 import traceback
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 from .calls import Loop, gather_inputs, map_over_lists
@@ -46,7 +46,7 @@ def validate(prompt: dict, registry: Mapping[str, type], targets: Collection[str
     targets: only these output nodes (`partial_execution_targets`). One bad output does not stop the good
     ones; PromptRefused when none is left, when a class is unknown, or when there is no output node at all.
     """
-    outputs = _output_nodes(prompt, registry, targets)
+    outputs = output_nodes(prompt, registry, targets)
     checker = _Checker(prompt, registry)
     good, node_errors, said = [], {}, []
     try:
@@ -71,7 +71,14 @@ def _error(kind: str, message: str, details: str, **extra) -> dict:
     return {"type": kind, "message": message, "details": details, "extra_info": extra}
 
 
-def _output_nodes(prompt: dict, registry: Mapping[str, type], targets: Collection[str] | None) -> list[str]:
+def output_nodes(
+    prompt: dict,
+    registry: Mapping[str, type],
+    targets: Collection[str] | None = None,
+    missing: Callable[[str], str] = needs_server,
+) -> list[str]:
+    """The ids of the output nodes. PromptRefused for an unknown class, of which missing(name) gives the sentence,
+    for a node without one, and when there is no output node."""
     outputs = []
     for node_id, node in prompt.items():
         where = f"Node ID '#{node_id}'"
@@ -81,7 +88,7 @@ def _output_nodes(prompt: dict, registry: Mapping[str, type], targets: Collectio
         name = node["class_type"]
         if name not in registry:
             said = f"Cannot execute because node {name} does not exist."
-            raise PromptRefused(_error("invalid_prompt", said, where), sentence=needs_server(str(name)))
+            raise PromptRefused(_error("invalid_prompt", said, where), sentence=missing(str(name)))
         wanted = targets is None or node_id in targets
         if wanted and getattr(registry[name], "OUTPUT_NODE", False) is True:
             outputs.append(node_id)

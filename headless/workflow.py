@@ -7,13 +7,16 @@ from typing import Any, NamedTuple
 
 from .errors import EditError
 from .graph import input_spec, link
+from .metadata import png_texts
 
 MAIN_INPUTS = {  # what setting a node by its title sets
     "LoadImage": "image",
     "LoadImageMask": "image",
     "SaveImage": "filename_prefix",
+    "EditKitSaveEditedImage": "filename_prefix",
     "PreviewImage": "filename_prefix",
 }
+OTHER_PICTURES = (".jpg", ".jpeg", ".webp")  # carry a workflow in their EXIF
 YES_NO = {
     "true": True,
     "yes": True,
@@ -34,7 +37,7 @@ class Workflow(NamedTuple):
 
 
 def read(path: Path) -> Workflow:
-    """Reads an API-format JSON, the body of a POST to /prompt, or a PNG that ComfyUI or EditKit has saved.
+    """Reads an API-format JSON, the body of a POST to /prompt, or a picture that ComfyUI or EditKit has saved.
 
     EditError for a missing file, one that is no JSON, and a UI-format workflow (it says what to export
     instead).
@@ -43,11 +46,15 @@ def read(path: Path) -> Workflow:
         content = (
             _png_texts(path)
             if path.suffix.lower() == ".png"
+            else _exif_texts(path)
+            if path.suffix.lower() in OTHER_PICTURES
             else json.loads(path.read_text(encoding="utf-8-sig"))
         )
     except FileNotFoundError as problem:
         raise EditError(f"There is no workflow {path}.") from problem
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as problem:
+    except EditError:
+        raise
+    except (OSError, ValueError, RecursionError) as problem:
         raise EditError(f"{path} is not a workflow that can be read: {problem}.") from problem
     extra = {}
     if (
@@ -60,16 +67,25 @@ def read(path: Path) -> Workflow:
 
 
 def _png_texts(path: Path) -> dict:
-    from PIL import Image
-
-    with Image.open(path) as picture:
-        texts = dict(picture.info)
+    texts = png_texts(path)
     if "prompt" not in texts:
         raise EditError(
             f"{path} carries no workflow; name a PNG that ComfyUI or EditKit saved, or a JSON file."
         )
     extra = {"extra_pnginfo": {"workflow": json.loads(texts["workflow"])}} if "workflow" in texts else {}
     return {"prompt": json.loads(texts["prompt"]), "extra_data": extra}
+
+
+def _exif_texts(path: Path) -> dict:
+    from ..models.picture_file import workflow
+
+    found = workflow(path)
+    if "prompt" not in found:
+        raise EditError(
+            f"{path} carries no workflow; name a picture that ComfyUI or EditKit saved, or a JSON file."
+        )
+    extra = {"extra_pnginfo": {"workflow": found["workflow"]}} if "workflow" in found else {}
+    return {"prompt": found["prompt"], "extra_data": extra}
 
 
 def _checked(content: Any, path: Path) -> dict:
@@ -80,7 +96,10 @@ def _checked(content: Any, path: Path) -> dict:
         )
     nodes = content.values() if isinstance(content, dict) else []
     if not nodes or not all(
-        isinstance(node, dict) and isinstance(node.get("inputs", {}), dict) for node in nodes
+        isinstance(node, dict)
+        and isinstance(node.get("inputs", {}), dict)
+        and isinstance(node.get("class_type", ""), str)
+        for node in nodes
     ):
         raise EditError(
             f'{path} is not a workflow in API format, which is {{"id": {{"class_type", "inputs"}}, …}}.'
@@ -105,8 +124,8 @@ def titled(prompt: Mapping, title: str) -> str | None:
     return ids[0] if len(ids) == 1 else None
 
 
-def assign(prompt: dict, assignment: str, registry: Mapping[str, type]) -> None:
-    """Applies one NAME=VALUE of the command line to a workflow, in place.
+def assign(prompt: dict, assignment: str, registry: Mapping[str, type]) -> tuple[str, str]:
+    """Applies one NAME=VALUE of the command line to a workflow, in place. Returns what it set: (node id, input).
 
     NAME is a node's title (its main input is set), TITLE.input or ID.input. EditError for a name that the
     workflow does not have, naming those it has.
@@ -116,20 +135,21 @@ def assign(prompt: dict, assignment: str, registry: Mapping[str, type]) -> None:
         raise EditError(
             f"{assignment!r} does not say what to set; write NAME=VALUE, such as image=photo.jpg."
         )
-    node_id, input_name = _target(prompt, name.strip(), registry)
+    node_id, input_name = target(prompt, name.strip(), registry)
     set_input(prompt, node_id, input_name, value, registry)
+    return node_id, input_name
 
 
 def set_input(prompt: dict, node_id: str, name: str, text: str, registry: Mapping[str, type]) -> None:
     """Sets one input from text, read as the type that the node declares; a link there is replaced."""
     node = prompt[node_id]
-    kind = registry.get(node["class_type"])
+    kind = registry.get(node.get("class_type"))
     spec = input_spec(kind.INPUT_TYPES() if kind else {}, name)
     if kind and spec.category is None:
         declared = kind.INPUT_TYPES()
         known = ", ".join({**declared.get("required", {}), **declared.get("optional", {})})
         raise EditError(f"{node['class_type']} has no input {name!r}; it has {known}.")
-    node["inputs"][name] = _parse(text, spec.type, f"{node['class_type']}.{name}")
+    node["inputs"][name] = _parse(text, spec.type, f"{node.get('class_type')}.{name}")
 
 
 def _parse(text: str, kind: Any, where: str) -> Any:
@@ -143,7 +163,8 @@ def _parse(text: str, kind: Any, where: str) -> Any:
     return text
 
 
-def _target(prompt: Mapping, name: str, registry: Mapping[str, type]) -> tuple[str, str]:
+def target(prompt: Mapping, name: str, registry: Mapping[str, type]) -> tuple[str, str]:
+    """The node id and the input that a NAME of the command line means; EditError as for assign."""
     known = titles(prompt)
     if name in known:
         node_id = _only(known[name], name)
@@ -168,7 +189,7 @@ def _only(ids: list[str], title: str) -> str:
 
 
 def _main_input(node: Mapping, title: str, registry: Mapping[str, type]) -> str:
-    name = node["class_type"]
+    name = str(node.get("class_type"))
     if name in MAIN_INPUTS:
         return MAIN_INPUTS[name]
     if name.startswith("Primitive"):

@@ -46,3 +46,15 @@ def at_length():
 def root() -> Path:
     """The pack's folder."""
     return ROOT
+
+
+@pytest.fixture
+def settings(tmp_path_factory, monkeypatch) -> Path:
+    """A settings folder of EditKit's that is not there yet, and nothing about certificates in the environment."""
+    from editkit.models.provenance import keys
+
+    home = tmp_path_factory.mktemp("settings") / "editkit"
+    monkeypatch.setattr(keys, "home", lambda: home)
+    for name in (keys.CERTIFICATE, keys.KEY, keys.PASSWORD, keys.TRUST):
+        monkeypatch.delenv(name, raising=False)
+    return home

@@ -37,6 +37,7 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--cutouts", help="a folder of RGBA cut-outs; default: rendered objects")
     p.add_argument("--triplets", help="finetune: TASK/{x,m,y}/ folders with same-named files")
+    p.add_argument("--only", action="append", default=[], metavar="TASK", help="of --triplets, this task (repeatable)")
     p.add_argument("--base", help="finetune: a model folder to start from (default: the shipped weights)")
     p.add_argument("--register", metavar="NAME=TAU", help="finetune: a sixth task with a τ of its own")
     p.add_argument("--state", default="train", help="where the training keeps its state (default: ./train)")

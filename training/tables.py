@@ -56,10 +56,10 @@ def read(path: str, flag: str, wanted: tuple[str, ...], optional: tuple[str, ...
 
 def _rows(root: Path, flag: str, wanted: tuple[str, ...]) -> list[dict]:
     if root.is_file():
-        return _table(root)
+        return table(root)
     tables = sorted(p for p in root.iterdir() if p.suffix in KINDS and not p.name.startswith("._"))
     if tables:
-        return [row for table in tables for row in _table(table)]
+        return [row for path in tables for row in table(path)]
     if "caption" in wanted:
         return _beside(root)
     raise EditError(f"{root} holds no table; put a {', '.join(KINDS)} with {', '.join(wanted)} there.")
@@ -75,7 +75,11 @@ def _beside(root: Path) -> list[dict]:
     return rows
 
 
-def _table(path: Path) -> list[dict]:
+def table(path: Path) -> list[dict]:
+    """The rows of one table as they are, columns by their own names; EditError for what cannot be read.
+
+    A picture's cell is as in `read`.
+    """
     if path.suffix not in KINDS:
         raise EditError(f"{path} is no table that is read; use one of {', '.join(KINDS)}.")
     if path.suffix == ".parquet":

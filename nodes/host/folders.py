@@ -151,12 +151,12 @@ def vision_folders(kind: str) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for root in roots():
         for config in sorted(root.glob("**/config.json")) if root.is_dir() else []:
-            if _vision_kind(config) == kind and config.parent != root:
+            if vision_kind(config) == kind and config.parent != root:
                 found.setdefault(config.parent.relative_to(root).as_posix(), config.parent)
     return found
 
 
-def _vision_kind(config: Path) -> str | None:
+def vision_kind(config: Path) -> str | None:
     """What a transformers folder holds: "clip", "chat", or something else."""
     try:
         data = json.loads(config.read_text(encoding="utf-8"))

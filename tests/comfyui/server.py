@@ -46,18 +46,28 @@ class Server:
 
     def __init__(self, checkout, pack: Path, base: Path, folder_name: str, add=None, arguments=()):
         """add(base) puts more into its folders before it starts; arguments: more of main.py's."""
-        self.base, self.port = base, free_port()
+        self.base, self.port, self._folder = base, free_port(), checkout.folder
         self.url = f"http://127.0.0.1:{self.port}"
         lay_out(base, pack, folder_name)
         if add is not None:
             add(base)
-        self._log_file = (base / "server.log").open("wb")
-        command = [str(checkout.python), "main.py", "--cpu", "--port", str(self.port)]
-        command += ["--disable-auto-launch", "--disable-api-nodes", "--base-directory", str(base)]
-        command += ["--database-url", "sqlite:///:memory:", *arguments]
+        self._command = [str(checkout.python), "main.py", "--cpu", "--port", str(self.port)]
+        self._command += ["--disable-auto-launch", "--disable-api-nodes", "--base-directory", str(base)]
+        self._command += ["--database-url", "sqlite:///:memory:", *arguments]
+        self.start()
+
+    def start(self) -> None:
+        """Starts it, on its port and with its folders; again after kill()."""
+        self._log_file = (self.base / "server.log").open("ab")
         self.process = subprocess.Popen(
-            command, cwd=checkout.folder, stdout=self._log_file, stderr=subprocess.STDOUT, env=_environment()
+            self._command, cwd=self._folder, stdout=self._log_file, stderr=subprocess.STDOUT, env=_environment()
         )
+
+    def kill(self) -> None:
+        """Ends it as a crash would."""
+        self.process.kill()
+        self.process.wait()
+        self._log_file.close()
 
     def log(self) -> str:
         """All that the server has printed."""

@@ -13,6 +13,10 @@ from editkit.tests.comfyui.server import Server, pixels
 from editkit.tests.house import pack
 from editkit.tests.house.workflow_checks import MEDIA_INPUTS
 
+TEMPLATES = (
+    "kontext_local_edit", "kontext_multi_turn", "kontext_style_reference", "kontext_text_edit",
+    "kontext_two_references", "kontext_visual_cue",
+)  # fmt: skip
 TINY = {"UNETLoader": "TinyFlux", "DualCLIPLoader": "TinyFluxClip", "VAELoader": "TinyFluxVae"}
 API, MEDIA = pack.ROOT / "workflows/api", pack.ROOT / "workflows/media"
 SMALL = {"size": "own size", "steps": 2, "width": 80, "height": 64}
@@ -41,7 +45,7 @@ def small_copy(name: str, folder: Path) -> Path:
 
 def prepared(server, name: str, folder: Path) -> dict:
     """A template's API twin for this server: small, with the tiny loaders."""
-    prompt = json.loads((API / f"kontext_{name}.json").read_text(encoding="utf-8"))
+    prompt = json.loads((API / f"{name}.json").read_text(encoding="utf-8"))
     for node in prompt.values():
         kind, inputs = node["class_type"], node["inputs"]
         if kind in TINY:
@@ -61,12 +65,12 @@ def results(server, prompt: dict) -> dict:
             for i, found in entry["outputs"].items()}  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["local_edit", "visual_cue"])
+@pytest.mark.parametrize("name", ["kontext_local_edit", "kontext_visual_cue"])
 def test_outside_the_mask_the_template_gives_the_photographs_own_pixels(flux, tmp_path, name):
     (made,) = results(flux, prepared(flux, name, tmp_path))["result"]
     photo, mask = (pixels(small_copy(file, tmp_path)) for file in ("fig_bowl.jpg", "fig_bowl_mask.png"))
     assert made.shape == photo.shape
-    if name == "local_edit":
+    if name == "kontext_local_edit":
         outside = mask[..., 0] == 0
         assert np.array_equal(made[outside], photo[outside]) and outside.mean() > 0.5
     same = (made == photo).all(-1)
@@ -74,22 +78,22 @@ def test_outside_the_mask_the_template_gives_the_photographs_own_pixels(flux, tm
 
 
 def test_a_session_of_three_turns_gives_a_picture_and_its_drift(flux, tmp_path):
-    found = results(flux, prepared(flux, "multi_turn", tmp_path))
+    found = results(flux, prepared(flux, "kontext_multi_turn", tmp_path))
     assert found["result"][0].shape == pixels(small_copy("fig_bowl.jpg", tmp_path)).shape
     assert found["drift"][0].shape[1] > 600 and float(found["drift"][0].min()) < 0.5
 
 
 def test_two_references_make_a_picture_of_the_first_ones_size(flux, tmp_path):
-    (made,) = results(flux, prepared(flux, "two_references", tmp_path))["result"]
+    (made,) = results(flux, prepared(flux, "kontext_two_references", tmp_path))["result"]
     height, width = pixels(small_copy("room_with_chair.jpg", tmp_path)).shape[:2]
     assert made.shape[:2] == (-(-height // 16) * 16, -(-width // 16) * 16)
 
 
 def test_a_style_is_given_to_a_picture_of_any_size(flux, tmp_path):
-    (made,) = results(flux, prepared(flux, "style_reference", tmp_path))["result"]
+    (made,) = results(flux, prepared(flux, "kontext_style_reference", tmp_path))["result"]
     assert made.shape == (64, 80, 3)
 
 
 def test_an_edit_of_the_whole_picture_has_its_size(flux, tmp_path):
-    (made,) = results(flux, prepared(flux, "text_edit", tmp_path))["result"]
+    (made,) = results(flux, prepared(flux, "kontext_text_edit", tmp_path))["result"]
     assert made.shape == pixels(small_copy("dog_in_doorway.jpg", tmp_path)).shape

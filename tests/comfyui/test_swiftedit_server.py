@@ -12,6 +12,7 @@ from editkit.tests.comfyui.conftest import FOLDER_NAME
 from editkit.tests.comfyui.server import Server, pixels
 from editkit.tests.house import pack
 
+TEMPLATES = ("swiftedit_graph", "swiftedit_one_step", "swiftedit_scale_sweep")
 TINY = {"CLIPLoader": "TinyClip", "VAELoader": "TinyVae", "CLIPVisionLoader": "TinyVision"}
 API, MEDIA = pack.ROOT / "workflows/api", pack.ROOT / "workflows/media"
 
@@ -37,7 +38,7 @@ def swift(checkout, root, tmp_path_factory):
 
 def prepared(server, name: str, **changes) -> dict:
     """A template's API twin for this server: small, with the tiny loaders, and inputs changed by name."""
-    prompt = json.loads((API / f"swiftedit_{name}.json").read_text(encoding="utf-8"))
+    prompt = json.loads((API / f"{name}.json").read_text(encoding="utf-8"))
     for node in prompt.values():
         if node["class_type"] in TINY:
             node.update(class_type=TINY[node["class_type"]], inputs={})
@@ -62,7 +63,7 @@ def cached(entry: dict) -> set[str]:
 
 
 def test_the_template_of_one_node_edits_a_photograph_at_its_own_size(swift):
-    (made,) = results(swift, prepared(swift, "one_step"))
+    (made,) = results(swift, prepared(swift, "swiftedit_one_step"))
     photo = pixels(MEDIA / "fig_bowl.jpg")
     assert made.shape == photo.shape
     differs = np.abs(made - photo).max(-1) > 1.5 / 255
@@ -70,7 +71,7 @@ def test_the_template_of_one_node_edits_a_photograph_at_its_own_size(swift):
 
 
 def test_the_step_by_step_template_makes_every_edit_of_one_photograph(swift):
-    made = results(swift, prepared(swift, "graph"))
+    made = results(swift, prepared(swift, "swiftedit_graph"))
     photo = pixels(MEDIA / "dandelions.jpg")
     assert [p.shape for p in made] == [photo.shape] * 3
     assert all((np.abs(p - photo).max(-1) < 1.5 / 255).mean() > 0.1 for p in made)
@@ -78,8 +79,8 @@ def test_the_step_by_step_template_makes_every_edit_of_one_photograph(swift):
 
 
 def test_another_edit_of_the_same_photograph_loads_and_encodes_nothing_again(swift):
-    swift.run(prepared(swift, "graph"))
-    prompt = prepared(swift, "graph", edits="a tulip in a green meadow at sunset")
+    swift.run(prepared(swift, "swiftedit_graph"))
+    prompt = prepared(swift, "swiftedit_graph", edits="a tulip in a green meadow at sunset")
     again = cached(swift.run(prompt))
     kinds = {prompt[i]["class_type"] for i in again}
     assert {"LoadImage", "EditKitLoadSwiftEdit", "CLIPTextEncode", *TINY.values()} <= kinds
@@ -87,11 +88,12 @@ def test_another_edit_of_the_same_photograph_loads_and_encodes_nothing_again(swi
 
 
 def test_the_sheet_of_scales_is_drawn(swift):
-    (sheet,) = results(swift, prepared(swift, "scale_sweep", edit_scales="0, 1", text_scales="1, 2, 3", cell=96))
+    scales = {"edit_scales": "0, 1", "text_scales": "1, 2, 3", "cell": 96}
+    (sheet,) = results(swift, prepared(swift, "swiftedit_scale_sweep", **scales))
     assert sheet.shape[1] > 3 * 96 and sheet.shape[0] > 2 * 60
 
 
 def test_a_release_that_is_not_there_is_refused_before_anything_runs(swift):
-    status, reply = swift.queue(prepared(swift, "one_step", release="elsewhere"))
+    status, reply = swift.queue(prepared(swift, "swiftedit_one_step", release="elsewhere"))
     said = json.dumps(reply)
     assert status == 400 and "elsewhere" in said and "ip_adapter.bin" in said and "custom_validation_failed" in said

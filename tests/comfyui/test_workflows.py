@@ -1,8 +1,9 @@
-"""Each shipped workflow gives the same picture queued on a server as run by the headless runner."""
+"""Each shipped workflow gives the same picture queued on a server, by `queue`, as run by `run` in its own process."""
 
 import json
 import os
 import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -47,17 +48,27 @@ def on_server(server, prompt: dict) -> dict[str, list[np.ndarray]]:
     return {i: [server.picture(stored) for stored in entry["outputs"][i]["images"]] for i in prefixes(prompt)}
 
 
-def headless(python, twin, prompt: dict, out) -> dict[str, list[np.ndarray]]:
-    """Runs the same file with `python FOLDER run`, and reads what each SaveImage saved."""
-    command = [str(python), str(pack.ROOT), "run", str(twin), "--out", str(out)]
-    environment = os.environ | {"XDG_CACHE_HOME": str(out.parent / "cache"), "LOCALAPPDATA": str(out.parent / "cache")}
-    for node_id, prefix in prefixes(prompt).items():
-        command += ["--set", f"{node_id}.filename_prefix={prefix}"]
-    done = subprocess.run(command, cwd=out.parent, capture_output=True, text=True, timeout=900, env=environment)
+def said(command: list, folder) -> tuple[list[np.ndarray], list[str]]:
+    """Runs `python FOLDER …`: the pictures that it says it made, in its order, and the other lines."""
+    cache = {"XDG_CACHE_HOME": str(folder / "cache"), "LOCALAPPDATA": str(folder / "cache"), "TMPDIR": str(folder)}
+    done = subprocess.run(
+        [str(part) for part in command], cwd=folder, capture_output=True, text=True, timeout=900, env=os.environ | cache
+    )
     assert done.returncode == 0, done.stderr
-    return {
-        i: [pixels(p) for p in sorted(out.glob(f"{prefix}_*.png"))] for i, prefix in prefixes(prompt).items()
-    }
+    lines = done.stdout.splitlines()
+    files = [line for line in lines if line.endswith(".png") and (folder / line).is_file()]
+    return [pixels(folder / file) for file in files], [line for line in lines if line not in files]
+
+
+def headless(python, twin, folder):
+    """What `run` makes of a workflow, in a process of its own."""
+    return said([python, pack.ROOT, "run", twin, "--out", "alone"], folder)
+
+
+def sent(server, twin, folder):
+    """What `queue` makes of it on the server, with the standard library alone."""
+    client = [sys.executable, "-I", "-S", pack.ROOT, "queue", twin, "--server", server.url, "--out", "sent"]
+    return said(client, folder)
 
 
 def needed_packages(prompt: dict) -> list[str]:
@@ -73,17 +84,14 @@ def has_package(python, name: str) -> bool:
 
 @pytest.mark.parametrize("twin", TWINS, ids=lambda p: p.stem)
 def test_the_server_and_the_headless_runner_give_the_same_picture(server, checkout, twin, tmp_path):
-    prompt = read(twin)
-    lacking = [p for p in needed_packages(prompt) if not has_package(checkout.python, p)]
+    lacking = [p for p in needed_packages(read(twin)) if not has_package(checkout.python, p)]
     if lacking:
         pytest.skip(f"{checkout.python} lacks {', '.join(lacking)} (requirements-mobile.txt)")
-    alone = headless(checkout.python, twin, prompt, tmp_path / "out")
-    queued = on_server(server, prompt)
-    assert queued and queued.keys() == alone.keys()
-    for node_id, pictures in queued.items():
-        assert [p.shape for p in pictures] == [p.shape for p in alone[node_id]]
-        worst = max(float(np.abs(a - b).max()) for a, b in zip(pictures, alone[node_id], strict=True))
-        assert worst <= MOST_DIFFERENCE, f"node {node_id} differs by {worst * 255:.1f}/255"
+    (alone, texts), (queued, their_texts) = headless(checkout.python, twin, tmp_path), sent(server, twin, tmp_path)
+    assert alone and [p.shape for p in queued] == [p.shape for p in alone]
+    assert texts == their_texts
+    worst = max(float(np.abs(a - b).max()) for a, b in zip(queued, alone, strict=True))
+    assert worst <= MOST_DIFFERENCE, f"differs by {worst * 255:.1f}/255"
 
 
 # Our loaders, what each says is missing, and where it looks. ComfyUI's own loaders complain of their list alone.

@@ -4,7 +4,10 @@ import math
 
 import pytest
 
+from editkit.headless.caching import Signatures
+from editkit.headless.calls import Loop
 from editkit.headless.errors import EditError, NodeFailed
+from editkit.headless.graph import DynamicPrompt
 
 INT = ("INT",)
 
@@ -24,6 +27,21 @@ def test_the_second_run_takes_everything_from_the_cache(runner, node, graph, cou
     assert dict(second.messages)["execution_cached"]["nodes"] == ["s", "out"]
 
 
+@pytest.mark.parametrize("order", [("a", "b"), ("b", "a")])
+def test_a_node_that_is_reached_in_two_ways_is_no_cycle(runner, node, graph, counted, order):
+    """`end` needs `near` and, through `far`, needs it again; whichever it names first, all of it comes again."""
+    near, far = counted(lambda x: (x,)), counted(lambda x: (x + 1,))
+    end = node(lambda **inputs: (sum(inputs.values()),), {name: INT for name in order})
+    run_it = runner(Near=node(near, {"x": INT}), Far=node(far, {"x": INT}), End=end)
+    links = {"a": ["near", 0], "b": ["far", 0]}
+    work = graph(near=("Near", {"x": 1}), far=("Far", {"x": ["near", 0]}),
+                 end=("End", {name: links[name] for name in order}), out=("Show", {"value": ["end", 0]}))  # fmt: skip
+    once, again = (Signatures(DynamicPrompt(work), run_it.registry, Loop()).of("out") for _ in range(2))
+    assert once == again
+    assert seen(run_it.run(work)) == seen(run_it.run(work)) == [3]
+    assert len(near.calls) == len(far.calls) == 1
+
+
 def test_a_changed_input_reruns_what_follows_and_nothing_else(runner, node, graph, counted):
     source, follow = counted(lambda x: (x,)), counted(lambda a, k: (a + k,))
     run_it = runner(Source=node(source, {"x": INT}), Follow=node(follow, {"a": INT, "k": INT}))
@@ -35,6 +53,21 @@ def test_a_changed_input_reruns_what_follows_and_nothing_else(runner, node, grap
 
     assert seen(run_it.run(work(1))) == [2] and seen(run_it.run(work(5))) == [6]
     assert (len(source.calls), len(follow.calls)) == (1, 2)
+
+
+def test_a_source_that_is_shared_on_two_ways_is_no_cycle(runner, node, graph, counted):
+    source, follow, both = counted(lambda x: (x,)), counted(lambda a: (a,)), counted(lambda a, b, c: (a + b + c,))
+    run_it = runner(Source=node(source, {"x": INT}), Follow=node(follow, {"a": INT}),
+                    Both=node(both, {"a": INT, "b": INT, "c": INT}))  # fmt: skip
+    inputs = {"a": ["s", 0], "b": ["f", 0], "c": ["s", 0]}
+    work = graph(both=("Both", inputs), f=("Follow", {"a": ["s", 0]}), s=("Source", {"x": 1}),
+                 out=("Show", {"value": ["both", 0]}))  # fmt: skip
+    for order in (["a", "b", "c"], ["b", "a", "c"], ["a", "c", "b"]):
+        work["both"]["inputs"] = {name: inputs[name] for name in order}
+        assert seen(run_it.run(work)) == [3]
+        signed = [Signatures(DynamicPrompt(work), run_it.registry, Loop()).of("both") for _ in range(2)]
+        assert signed[0] == signed[1], order
+    assert [len(each.calls) for each in (source, follow, both)] == [1, 1, 1]
 
 
 def test_equal_nodes_share_a_result_unless_they_ask_for_their_id(runner, node, graph, counted):

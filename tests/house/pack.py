@@ -28,21 +28,26 @@ def node_classes() -> dict:
 
 
 def names() -> dict:
-    """class_type -> display name."""
+    """class_type -> display name, of the pack's own nodes."""
     import editkit
 
     return dict(editkit.NODE_DISPLAY_NAME_MAPPINGS)
 
 
+def all_names() -> dict:
+    """class_type -> display name of everything that a shipped workflow may hold."""
+    return {name: entry["display_name"] for name, entry in CORE_NODES.items()} | names()
+
+
 def table_entry(info: dict) -> dict:
-    """Reduces a node's /object_info to what a workflow depends on: inputs with their widgets, and output types."""
+    """Reduces a node's /object_info to what a workflow depends on: inputs with their widgets, output types, name."""
     inputs = {}
     for group in ("required", "optional"):
         for name, spec in info["input"].get(group, {}).items():
             options = spec[1] if len(spec) > 1 else {}
             kind = "COMBO" if isinstance(spec[0], list) else spec[0]
             inputs.setdefault(group, {})[name] = [kind, {k: options[k] for k in KEPT_OPTIONS if k in options}]
-    return {"input": inputs, "output": info["output"]}
+    return {"input": inputs, "output": info["output"], "display_name": info["display_name"]}
 
 
 def _read_core_nodes() -> dict:

@@ -12,7 +12,7 @@ FOLDER = pack.ROOT / "workflows"
 @pytest.mark.parametrize("path", pack.workflows(), ids=lambda p: p.stem)
 def test_a_workflow_is_complete(path):
     own = set(pack.node_classes())
-    assert workflow_checks.workflow_problems(path, pack.classes(), pack.names(), own) == []
+    assert workflow_checks.workflow_problems(path, pack.classes(), pack.all_names(), own) == []
 
 
 def test_no_twin_or_thumbnail_is_left_over():
@@ -52,7 +52,11 @@ def example(tmp_path):
         "outputs": outputs,
     }
     save = {"id": 2, "type": "SaveImage", "widgets_values": ["out"], "inputs": sockets, "outputs": []}
-    workflow = {"nodes": [load, save | {"properties": ours}], "links": [[1, 1, 0, 2, 0, "IMAGE"]]}
+    load["properties"] = {"cnr_id": "comfy-core", "ver": "0.3.64"}
+    said = "**Weights.** None to download.\n\n[dog.jpg](./api/workflow_templates/editkit/media/dog.jpg)"
+    note = {"id": 3, "type": "MarkdownNote", "widgets_values": [said], "inputs": [], "outputs": []}
+    workflow = {"nodes": [load, save | {"properties": ours}, note], "links": [[1, 1, 0, 2, 0, "IMAGE"]]}
+    workflow["extra"] = {"editkit_samples": ["dog.jpg"]}
     workflow["id"] = "6f9d4e0a-0f6c-5d3c-8f1e-3b2a1c0d9e8f"
     for name in ("edit.jpg", "media/dog.jpg", "api/edit.json"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -85,10 +89,29 @@ def test_a_twin_that_differs_is_found(example):
     assert "is not what api/edit.json says" in problems()[0]
 
 
-def test_a_node_without_its_registry_id_is_found(example):
+@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("lacking", ["cnr_id", "ver"])
+def test_a_node_without_its_registry_id_or_version_is_found(example, number, lacking):
     _, workflow, problems = example
-    workflow["nodes"][1]["properties"] = {}
-    assert "cnr_id" in problems()[0]
+    del workflow["nodes"][number]["properties"][lacking]
+    assert len(problems()) == 1 and "cnr_id" in problems()[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda w: w["nodes"].pop(), "no note"),
+        (lambda w: w["nodes"][2].update(widgets_values=["**Weights.** None to download."]), "does not link the sample"),
+        (lambda w: w["nodes"][2]["widgets_values"].insert(0, "**Weights.** (media/dog.jpg)"), "wrong about whether"),
+        (lambda w: w["nodes"].append({"id": 4, "type": "VAELoader", "widgets_values": ["b.gguf"]}), "loads b.gguf"),
+        (lambda w: w["extra"].clear(), "extra.editkit_samples"),
+    ],
+)
+def test_a_note_that_says_too_little_is_found(example, change, said):
+    workflow = example[1]
+    assert workflow_checks.note_problems(workflow) == []
+    change(workflow)
+    assert any(said in line for line in workflow_checks.note_problems(workflow))
 
 
 @pytest.mark.parametrize("url", ["https://example.org/b.safetensors", "https://huggingface.co/a/resolve/main/b"])
@@ -107,10 +130,11 @@ def test_an_id_that_the_canvas_warns_of_is_found(example, name):
 def test_a_disorderly_canvas_is_found():
     one = {"id": 1, "type": "A", "pos": [0, 40], "size": [100, 50]}
     two = {"id": 2, "type": "B", "pos": [90, 60], "size": [100, 50]}
-    workflow = {"nodes": [one, two], "links": [[1, 2, 0, 1, 0, "X"]], "groups": [{"bounding": [-10, 0, 120, 200]}]}
-    said = workflow_checks.layout_problems(workflow)
-    assert len(said) == 3
-    assert all(any(part in line for line in said) for part in ("overlap", "runs to the left", "no group"))
+    groups = [{"bounding": [-10, 0, 120, 200], "title": "1. A"}, {"bounding": [-20, 100, 50, 200], "title": "3. B"}]
+    said = workflow_checks.layout_problems({"nodes": [one, two], "links": [[1, 2, 0, 1, 0, "X"]], "groups": groups})
+    assert len(said) == 6
+    parts = ("nodes 1 and 2 overlap", "runs to the left", "no group", "'3. B'", "left of the one", "group 1 overlaps")
+    assert all(any(part in line for line in said) for part in parts)
 
 
 def test_left_over_files_are_found(example):

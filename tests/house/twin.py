@@ -158,7 +158,7 @@ def main() -> int:
     from editkit.tests.house import pack
 
     for path in sorted((root / "workflows").glob("*.json")):
-        twin = convert(json.loads(path.read_text(encoding="utf-8")), pack.classes(), pack.names())
+        twin = convert(json.loads(path.read_text(encoding="utf-8")), pack.classes(), pack.all_names())
         target = path.parent / "api" / path.name
         target.parent.mkdir(exist_ok=True)
         target.write_text(

@@ -1,13 +1,18 @@
 """Checks on the shipped workflows. Each returns one sentence per fault."""
 
 import json
+import re
 import uuid
+from itertools import pairwise
 from pathlib import Path
 
-from .twin import TwinError, convert, link_problems
+from .twin import NOTES, TwinError, convert, link_problems
 
 MEDIA_INPUTS = {"LoadImage": "image", "LoadImageMask": "image"}
 TITLE = 30  # height of a node's title bar
+NOTE = "MarkdownNote"
+LINKED = "(./api/workflow_templates/editkit/media/{})"  # web/samples.js leads it to the folder that the pack lies in
+WEIGHTS = (".safetensors", ".bin", ".gguf")
 # Loaders of weights that a user has to download; those of BlazeEdit come with the pack.
 DOWNLOADED = {
     "CLIPLoader",
@@ -29,7 +34,7 @@ def downloads(prompt: dict) -> list[str]:
 
 
 def workflow_problems(path: Path, classes: dict, names: dict, own: set[str]) -> list[str]:
-    """Checks one workflows/NAME.json: thumbnail, links, registry ids, its API twin, and the files it names.
+    """Checks one workflows/NAME.json: thumbnail, links, registry ids, note, its API twin, and the files it names.
 
     classes, names: what the converter takes. own: ids of the pack's nodes.
     """
@@ -43,6 +48,7 @@ def workflow_problems(path: Path, classes: dict, names: dict, own: set[str]) -> 
     problems += _model_problems(workflow)
     problems += _twin_problems(workflow, path.parent / "api" / path.name, classes, names)
     problems += _media_problems(workflow, path.parent / "media")
+    problems += note_problems(workflow)
     return [f"workflows/{path.name}: {problem}" for problem in problems]
 
 
@@ -54,10 +60,40 @@ def is_uuid(value) -> bool:
 
 
 def _registry_problems(workflow: dict, own: set[str]) -> list[str]:
-    """Our nodes name the pack that brings them, which is how Manager resolves a shared workflow."""
-    ours = [node for node in workflow["nodes"] if node["type"] in own]
-    lacking = [n for n in ours if n.get("properties", {}).get("cnr_id") != "editkit"]
-    return [f'node {n["id"]} ({n["type"]}) lacks the property cnr_id "editkit"' for n in lacking]
+    """Every node names the pack that brings it, and its version, which is how Manager resolves a shared workflow."""
+    problems = []
+    for node in workflow["nodes"]:
+        if node["type"] in NOTES:
+            continue
+        pack, said = "editkit" if node["type"] in own else "comfy-core", node.get("properties", {})
+        if said.get("cnr_id") != pack or not re.fullmatch(r"\d+\.\d+\.\d+", said.get("ver", "")):
+            problems.append(f'node {node["id"]} ({node["type"]}) lacks the property cnr_id "{pack}" or its ver')
+    return problems
+
+
+def note_problems(workflow: dict) -> list[str]:
+    """A note says which weights go where, and links the sample photographs, which web/samples.js puts in place."""
+    notes = [node["widgets_values"][0] for node in workflow["nodes"] if node["type"] == NOTE]
+    if len(notes) != 1 or not notes[0].startswith("**Weights.** "):
+        return ["has no note that begins with the weights that it needs"]
+    nodes = [node for node in workflow["nodes"] if node["type"] != NOTE]
+    named = [v for n in nodes for v in n.get("widgets_values") or [] if str(v).endswith(WEIGHTS)]
+    problems = [f"loads {name}, which its note does not name" for name in named if name not in notes[0]]
+    needs = any(node["type"] in DOWNLOADED for node in nodes)
+    if needs != ("huggingface.co/" in notes[0]) or needs == ("None to download" in notes[0]):
+        problems.append("has a note that is wrong about whether weights have to be downloaded")
+    samples = _samples(workflow)
+    unlinked = [name for name in samples if LINKED.format(name) not in notes[0]]
+    problems += [f"does not link the sample {name} in its note" for name in unlinked]
+    if workflow.get("extra", {}).get("editkit_samples") != samples:
+        problems.append(f"does not list {samples} as extra.editkit_samples")
+    return problems
+
+
+def _samples(workflow: dict) -> list[str]:
+    """The pictures that a workflow's loaders name, in order."""
+    loaders = [node for node in workflow["nodes"] if node["type"] in MEDIA_INPUTS and node.get("widgets_values")]
+    return list(dict.fromkeys(str(node["widgets_values"][0]) for node in loaders))
 
 
 def _model_problems(workflow: dict) -> list[str]:
@@ -86,13 +122,8 @@ def _twin_problems(workflow: dict, twin: Path, classes: dict, names: dict) -> li
 
 def _media_problems(workflow: dict, media: Path) -> list[str]:
     """The pictures that loaders name are shipped in workflows/media/."""
-    problems = []
-    for node in workflow["nodes"]:
-        if node["type"] in MEDIA_INPUTS and node.get("widgets_values"):
-            name = str(node["widgets_values"][0])
-            if not (media / name).is_file():
-                problems.append(f"node {node['id']} loads {name}, which is not in workflows/media/")
-    return problems
+    missing = [name for name in _samples(workflow) if not (media / name).is_file()]
+    return [f"loads {name}, which is not in workflows/media/" for name in missing]
 
 
 def layout_problems(workflow: dict) -> list[str]:
@@ -107,7 +138,22 @@ def layout_problems(workflow: dict) -> list[str]:
             if box[0] < its[2] and its[0] < box[2] and box[1] - TITLE < its[3] and its[1] - TITLE < box[3]:
                 problems.append(f"nodes {node} and {other} overlap")
     lefts = [link for link in workflow["links"] if boxes[link[1]][0] > boxes[link[3]][0]]
-    return problems + [f"link {link[0]} runs to the left" for link in lefts]
+    problems += [f"link {link[0]} runs to the left" for link in lefts]
+    return problems + _group_problems(workflow["groups"])
+
+
+def _group_problems(groups: list) -> list[str]:
+    """Groups are titled "1. …", "2. …", from left to right, and lie apart from each other."""
+    problems = []
+    for number, group in enumerate(groups, 1):
+        if not re.match(rf"{number}\. \S", group["title"]):
+            problems.append(f"group {number} is called {group['title']!r}; its title begins with its number")
+    boxes = [(x, y, x + w, y + h) for x, y, w, h in (g["bounding"] for g in groups)]
+    problems += [f"group {n} lies left of the one before it" for n, (a, b) in enumerate(pairwise(boxes), 2) if b < a]
+    for number, a in enumerate(boxes, 1):
+        over = [b for b in boxes[number:] if a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]]
+        problems += [f"group {number} overlaps another" for _ in over]
+    return problems
 
 
 def stray_twins(folder: Path) -> list[str]:

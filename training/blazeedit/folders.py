@@ -1,5 +1,6 @@
 """A user's own triplets: TASK/x, TASK/y and, where the task has masks, TASK/m, with same-named files."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +14,21 @@ from .data.photos import list_pictures, read_image
 class FolderTriplets:
     """Triplets from folders; gives batches as `TripletSource` does, as random windows of the same place in x, m, y.
 
-    folder: holds one sub-folder per task. EditError naming the file whose partner is missing, or whose size differs.
+    folder: holds one sub-folder per task. only: the tasks to read, if not all. EditError naming the file whose partner
+    is missing, or whose size differs, and a task that there is not.
     """
 
-    def __init__(self, folder: Path | str):
+    def __init__(self, folder: Path | str, only: Sequence[str] = ()):
         self.folder = Path(folder).expanduser()
         if not self.folder.is_dir():
             raise EditError(
                 f"There is no folder {self.folder}; give one that holds TASK/x, TASK/y and TASK/m."
             )
-        self.tasks = {p.name: _partners(p) for p in sorted(self.folder.iterdir()) if (p / "x").is_dir()}
+        found = [p for p in sorted(self.folder.iterdir()) if (p / "x").is_dir()]
+        if missing := sorted(set(only) - {p.name for p in found}):
+            has = ", ".join(p.name for p in found)
+            raise EditError(f"There is no task {missing[0]} in {self.folder}; it has {has}.")
+        self.tasks = {p.name: _partners(p) for p in found if not only or p.name in only}
         if not self.tasks:
             raise EditError(
                 f"No task folder in {self.folder}; put pictures into {self.folder}/TASK/x and TASK/y."

@@ -71,7 +71,7 @@ def finetune_user(arguments: argparse.Namespace) -> dict:
                 )
             ) from None
         model.config = replace(model.config, extra_tasks=extra)
-    triplets = FolderTriplets(arguments.triplets)
+    triplets = FolderTriplets(arguments.triplets, arguments.only)
     for name in triplets.tasks:
         task(name, model.config.extra_tasks)
     store = Store(arguments.state, f"finetuned-{Path(arguments.out).name}")

@@ -1,6 +1,7 @@
-"""A custom node of the tests: a tiny FLUX.1 Fill with its text encoders and VAE, where a user would have real ones.
+"""A custom node of the tests: a tiny FLUX.1 Fill and FLUX.1 with their text encoders and VAE, where a user would have
+real ones. The networks have the sizes of the recorded LoRAs (tests/fixtures/moelora).
 
-The server finds this file in its custom_nodes. The model counts its calls in the file calls.txt beside that folder.
+The server finds this file in its custom_nodes. The models count their calls in the file calls.txt beside that folder.
 """
 
 import hashlib
@@ -14,8 +15,8 @@ import torch
 
 CALLS = Path(__file__).resolve().parents[1] / "calls.txt"
 SETTINGS = {
-    "image_model": "flux", "in_channels": 96, "out_channels": 16, "vec_in_dim": 24, "context_in_dim": 32,
-    "hidden_size": 32, "mlp_ratio": 2.0, "num_heads": 2, "depth": 1, "depth_single_blocks": 1, "axes_dim": [4, 6, 6],
+    "image_model": "flux", "in_channels": 96, "out_channels": 16, "vec_in_dim": 40, "context_in_dim": 48,
+    "hidden_size": 64, "mlp_ratio": 4.0, "num_heads": 2, "depth": 2, "depth_single_blocks": 3, "axes_dim": [8, 12, 12],
     "theta": 10000, "patch_size": 2, "qkv_bias": True, "guidance_embed": True,
 }  # fmt: skip
 
@@ -53,8 +54,8 @@ def count(apply, args):
     return apply(args["input"], args["timestep"], **args["c"])
 
 
-def model():
-    config = comfy.supported_models.FluxInpaint({**SETTINGS, "dtype": torch.float32})
+def model(kind, **changes):
+    config = kind({**SETTINGS, **changes, "dtype": torch.float32})
     config.manual_cast_dtype = None
     made = comfy.model_base.Flux(config, device="cpu")
     random = torch.Generator().manual_seed(0)
@@ -79,7 +80,14 @@ class TinyFill(Part):
     RETURN_TYPES = ("MODEL",)
 
     def run(self):
-        return (model(),)
+        return (model(comfy.supported_models.FluxInpaint),)
+
+
+class TinyDev(Part):
+    RETURN_TYPES = ("MODEL",)
+
+    def run(self):
+        return (model(comfy.supported_models.Flux, in_channels=16),)
 
 
 class TinyWords(Part):
@@ -96,4 +104,4 @@ class TinyPixels(Part):
         return (Vae(),)
 
 
-NODE_CLASS_MAPPINGS = {"TinyFill": TinyFill, "TinyWords": TinyWords, "TinyPixels": TinyPixels}
+NODE_CLASS_MAPPINGS = {"TinyFill": TinyFill, "TinyDev": TinyDev, "TinyWords": TinyWords, "TinyPixels": TinyPixels}

@@ -1,4 +1,4 @@
-"""The early filter's template queued on a real server with a tiny FLUX.1 Fill, and a judge on loopback."""
+"""ICEdit's templates queued on a real server with a tiny FLUX and the recorded LoRA, and a judge on loopback."""
 
 import json
 import shutil
@@ -9,12 +9,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from editkit.benchmarks.parity_moelora import MOE
 from editkit.tests.comfyui.conftest import FOLDER_NAME
-from editkit.tests.comfyui.server import Server, free_port
+from editkit.tests.comfyui.server import Server, free_port, pixels
+from editkit.tests.comfyui.test_icedit import recorded
 from editkit.tests.house import pack
 from editkit.tests.loopback_judge import brighter, serving
 
-TINY = {"UNETLoader": "TinyFill", "DualCLIPLoader": "TinyWords", "VAELoader": "TinyPixels"}
+TEMPLATES = ("icedit_early_filter", "icedit_instruction", "icedit_masked", "icedit_training_free")
+TINY = {"flux1-fill-dev.safetensors": "TinyFill", "flux1-dev.safetensors": "TinyDev", "DualCLIPLoader": "TinyWords",
+        "VAELoader": "TinyPixels"}  # fmt: skip
 API, MEDIA = pack.ROOT / "workflows/api", pack.ROOT / "workflows/media"
 SIZE = (120, 88)
 KEY = "sk-server-51b7d0e4a9"
@@ -26,6 +30,8 @@ def fill(checkout, root, tmp_path_factory):
 
     def add(base: Path) -> None:
         shutil.copy(Path(__file__).parent / "inside" / "tiny_fill.py", base / "custom_nodes")
+        (base / "models/loras").mkdir()
+        shutil.copy(recorded(root) / MOE, base / "models/loras/ICEdit-MoE-LoRA.safetensors")
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EDITKIT_JUDGE_KEY", KEY)
@@ -37,21 +43,27 @@ def fill(checkout, root, tmp_path_factory):
         server.stop()
 
 
-def prepared(server, url: str | None = None, **changes) -> dict:
-    """The template's API twin with the tiny loaders: small, judged by hand or by an endpoint; inputs by name."""
-    prompt = json.loads((API / "icedit_early_filter.json").read_text(encoding="utf-8"))
-    by_kind = {node["class_type"]: i for i, node in prompt.items()}
-    lora = by_kind["EditKitICEditLoRA"]  # its own tests are elsewhere
-    prompt[by_kind["BasicGuider"]]["inputs"]["model"] = prompt.pop(lora)["inputs"]["model"]
+def tiny(server, template: str, **changes) -> dict:
+    """A template's API twin with the tiny loaders, small; inputs changed by name."""
+    prompt = json.loads((API / f"{template}.json").read_text(encoding="utf-8"))
     for node in prompt.values():
-        if node["class_type"] in TINY:
-            node.update(class_type=TINY[node["class_type"]], inputs={})
-        if node["class_type"] == "LoadImage":
-            node["inputs"]["image"] = server.upload(small(server.base / node["inputs"]["image"]))
+        inputs = node["inputs"]
+        loader = TINY.get(inputs.get("unet_name") or node["class_type"])
+        if loader:
+            node.update(class_type=loader, inputs={})
+        if node["class_type"] in ("LoadImage", "LoadImageMask"):
+            inputs["image"] = server.upload(small(server.base / inputs["image"]))
         if node["class_type"] == "EditKitICEditSchedule":
-            node["inputs"]["steps"] = {10: 2, 28: 4}[node["inputs"]["steps"]]
-        wanted = {"width": 64, "candidates": 4} | changes
-        node["inputs"].update({key: value for key, value in wanted.items() if key in node["inputs"]})
+            inputs["steps"] = {10: 2, 28: 4}[inputs["steps"]]
+        wanted = {"width": 64, "candidates": 4, "layer": 4} | changes
+        inputs.update({key: value for key, value in wanted.items() if key in inputs})
+    return prompt
+
+
+def prepared(server, url: str | None = None, **changes) -> dict:
+    """The early filter's template, judged by hand or by an endpoint."""
+    prompt = tiny(server, "icedit_early_filter", **changes)
+    by_kind = {node["class_type"]: i for i, node in prompt.items()}
     if url is not None:
         prompt[by_kind["EditKitICEditJudgeEndpoint"]]["inputs"]["url"] = url
         prompt[by_kind["EditKitICEditEarlyFilter"]]["inputs"]["judge"] = [by_kind["EditKitICEditJudgeEndpoint"], 0]
@@ -75,6 +87,38 @@ def calls(server) -> int:
     """How often the network has been asked since the server started."""
     file = server.base / "calls.txt"
     return len(file.read_text().split()) if file.exists() else 0
+
+
+def pictures_of(server, prompt: dict) -> dict[str, np.ndarray]:
+    """The one picture of each output node, by its class."""
+    made = outputs(server.run(prompt), prompt)
+    return {kind: server.picture(given["images"][0]) for kind, given in made.items()}
+
+
+@pytest.mark.parametrize("template", ["icedit_instruction", "icedit_masked"])
+def test_an_edit_has_the_photographs_size_and_its_experts_matter(fill, template):
+    made = pictures_of(fill, tiny(fill, template))
+    others = pictures_of(fill, tiny(fill, template, experts_per_token=2))
+    assert made["SaveImage"].shape == (SIZE[1], SIZE[0], 3)
+    assert np.abs(made["SaveImage"] - others["SaveImage"]).max() > 1 / 255
+    if template == "icedit_instruction":
+        assert np.abs(made["PreviewImage"] - made["PreviewImage"].mean((0, 1))).max() > 0.1  # the experts' map
+        return
+    photo = server_pixels(fill, "fig_bowl.jpg")
+    outside = server_pixels(fill, "fig_bowl_mask.png")[..., 0] == 0
+    kept = (made["SaveImage"] == photo).all(-1)
+    assert kept[outside].mean() > 0.5 and not kept.all()
+
+
+def server_pixels(server, name: str) -> np.ndarray:
+    """A sample photograph as the test uploaded it."""
+    return pixels(server.base / name)[..., :3]
+
+
+def test_without_training_the_right_half_is_edited_from_the_inverted_photograph(fill):
+    made = pictures_of(fill, tiny(fill, "icedit_training_free"))
+    assert made["SaveImage"].shape == (SIZE[1], SIZE[0], 3)
+    assert made["PreviewImage"].shape[1] >= 2 * 64 and made["SaveImage"].std() > 0.01
 
 
 def test_by_hand_the_candidates_are_shown_first_and_then_only_the_chosen_one_is_run(fill):

@@ -1,0 +1,1 @@
+"""`python . eval`: the papers' benchmarks, run on any workflow and scored as the papers score."""

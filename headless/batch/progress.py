@@ -1,0 +1,62 @@
+"""What the driver adds up and shows: pictures, speed, and where the workers' time goes."""
+
+import sys
+import time
+
+from .task import Report
+
+EVERY_TERMINAL, EVERY_LOG = 0.5, 60.0  # seconds between two lines
+
+
+class Progress:
+    """The sum of all reports. Shown in place on a terminal, else as a line a minute."""
+
+    def __init__(self, workers: int):
+        self.workers, self.sum = workers, Report()
+        self.began, self._first, self._shown = time.monotonic(), None, time.monotonic()
+
+    def add(self, report: Report) -> None:
+        if self._first is None:
+            self._first = time.monotonic() - report.busy - report.load
+        for name in ("edited", "found", "failed", "busy", "load", "model"):
+            setattr(self.sum, name, getattr(self.sum, name) + getattr(report, name))
+        self._show()
+
+    @property
+    def pictures(self) -> int:
+        return self.sum.edited + self.sum.found + self.sum.failed
+
+    @property
+    def seconds(self) -> float:
+        """Since the first picture, so without the start of Ray and of the workers."""
+        return max(1e-9, time.monotonic() - (self._first or time.monotonic()))
+
+    def line(self) -> str:
+        done = self.sum
+        return (
+            f"{self.pictures:,} pictures: {done.edited:,} edited, {done.found:,} there already, "
+            f"{done.failed:,} failed; {self.pictures / self.seconds:.2f} a second"
+        )
+
+    def shares(self) -> str:
+        """Where the workers' time went, of which each had as much as the job took."""
+        whole, done = self.seconds * self.workers, self.sum
+        parts = {
+            "in the workflow's nodes": done.model / whole,
+            "reading, hashing and writing": max(0.0, done.busy - done.model) / whole,
+            "starting": done.load / whole,
+        }
+        said = ", ".join(f"{share:.0%} {what}" for what, share in parts.items())
+        return f"the workers' time: {said}, {max(0.0, 1 - sum(parts.values())):.0%} waiting"
+
+    def _show(self) -> None:
+        terminal, now = sys.stderr.isatty(), time.monotonic()
+        if now - self._shown < (EVERY_TERMINAL if terminal else EVERY_LOG):
+            return
+        self._shown = now
+        print(f"\r\033[K{self.line()}" if terminal else self.line(), end="" if terminal else "\n", file=sys.stderr)
+        sys.stderr.flush()
+
+    def close(self) -> None:
+        if sys.stderr.isatty():
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
