@@ -40,11 +40,19 @@ def pictures(prompt: Mapping, registry: Mapping[str, type]) -> list[Picture]:
     ]
 
 
+def painted(prompt: Mapping, at: Picture, registry: Mapping[str, type]) -> bool:
+    """Whether an input is a mask painter's, whose node says itself what is wrong with the file."""
+    return _options(prompt[at.node], at.input, registry).get("widgetType") == MASK_WIDGET
+
+
 def _takes_upload(node: Mapping, name: str, registry: Mapping[str, type]) -> bool:
-    kind = registry.get(node.get("class_type"))
-    options = input_spec(kind.INPUT_TYPES(), name).options if kind else {}
-    if not isinstance(options, Mapping):
-        return False
+    options = _options(node, name, registry)
     if options.get("widgetType") == MASK_WIDGET:
         return True
     return bool(options.get("image_upload")) and options.get("image_folder", "input") == "input"
+
+
+def _options(node: Mapping, name: str, registry: Mapping[str, type]) -> Mapping:
+    kind = registry.get(node.get("class_type"))
+    options = input_spec(kind.INPUT_TYPES(), name).options if kind else {}
+    return options if isinstance(options, Mapping) else {}

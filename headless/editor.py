@@ -7,6 +7,7 @@ or shows the edited one. Everything that edits many pictures drives workflows th
 import copy
 import hashlib
 import json
+import re
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -14,11 +15,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import folders, workflow
-from .errors import EditError, needs_server
+from . import folders, jobs, queue, workflow
+from .errors import EditError, needs_server, not_on_server
 from .execute import Runner
 from .folders import Folders
+from .graph import linked_inputs
+from .queueing import Options, Queue
+from .record import Record
 from .registry import node_classes
+from .remote import Remote
 from .workflow import Workflow
 
 if TYPE_CHECKING:
@@ -40,11 +45,12 @@ class Editor:
         EditError for a workflow that cannot be read or cannot run here, or without exactly one node titled `image`
         and one titled `result`.
         """
-        self.server, self.places = server, places or Folders()
-        self.registry = node_classes()
+        self.server, self.places = None if server is None else Remote(server), places or Folders()
+        self.registry = node_classes() if self.server is None else queue.classes(self.server)
         self.work = workflow.read(Path(file))
         self.image, self.result = (_only(self.work.prompt, title, file) for title in (IMAGE, RESULT))
-        for assignment in sets:
+        self.sets = list(sets)
+        for assignment in self.sets:
             workflow.assign(self.work.prompt, assignment, self.registry)
         self._check_classes()
         self.workflow_hash = workflow_hash(self.work.prompt, self.image, self.result)
@@ -68,11 +74,9 @@ class Editor:
 
         folder: an empty one, for this picture alone. Returns the files, one per frame.
         """
-        prompt = copy.deepcopy(self.work.prompt)
-        for name, value in {IMAGE: str(image), **(sets or {})}.items():
-            workflow.assign(prompt, f"{name}={value}", self.registry)
         run = self._in_process if self.server is None else self._on_server
-        saved = [p for p in run(Workflow(prompt, self.work.extra_data), folder) if p.is_file()]
+        given = [f"{name}={value}" for name, value in {IMAGE: str(image), **(sets or {})}.items()]
+        saved = [p for p in run(given, folder) if p.is_file()]
         if not saved:
             raise EditError("The node titled 'result' made no picture; title a node that saves one so.")
         return saved
@@ -97,25 +101,44 @@ class Editor:
         self.close()
 
     def _check_classes(self) -> None:
-        """EditError for a node that this process cannot run, before the first of a million pictures."""
-        for node in self.work.prompt.values() if self.server is None else ():
+        """EditError for a node that cannot run where this runs, before the first of a million pictures."""
+        missing = needs_server if self.server is None else not_on_server
+        for node in self.work.prompt.values():
             if node.get("class_type") not in self.registry:
-                raise EditError(needs_server(str(node.get("class_type"))))
+                raise EditError(missing(str(node.get("class_type"))))
 
-    def _in_process(self, work: Workflow, folder: Path) -> list[Path]:
+    def _in_process(self, given: Sequence[str], folder: Path) -> list[Path]:
+        prompt = copy.deepcopy(self.work.prompt)
+        for assignment in given:
+            workflow.assign(prompt, assignment, self.registry)
         places = replace(self.places, output=folder / "output", temp=folder / "temp", name=None)
         with folders.use(places):
-            run = self._runner.run(work.prompt, extra_data=work.extra_data, partial_execution_targets=[self.result])
+            run = self._runner.run(prompt, extra_data=self.work.extra_data, partial_execution_targets=[self.result])
         if run.blocked:
             raise EditError(run.blocked[0])
         shown = run.outputs.get(self.result, {}).get("images", [])
         return [getattr(places, s["type"]) / s["subfolder"] / s["filename"] for s in shown]
 
-    def _on_server(self, work: Workflow, folder: Path) -> list[Path]:
-        """Runs it on self.server, puts the pictures of the node self.result into the folder and returns them."""
-        raise EditError(
-            f"This copy of EditKit cannot edit on a ComfyUI server ({self.server}); leave --server out to edit here."
-        )
+    def _on_server(self, given: Sequence[str], folder: Path) -> list[Path]:
+        """A job in the server's queue; its pictures come into the folder, which also holds the queue's record."""
+        wanted = Workflow(_upstream(self.work.prompt, self.result), self.work.extra_data)
+        with folders.use(self.places):
+            (job,) = jobs.plan(wanted, RESULT, jobs.Wanted([*self.sets, *given]), self.registry)
+        job.stem = RESULT
+        with Record(folder) as record:
+            Queue(self.server, record, Options(), silent=True).run([job])
+            names = [file["name"] for file in record.get(job.key())["files"]]
+        return [folder / name for name in names if re.fullmatch(rf"{RESULT}(_\d+)?", Path(name).stem)]
+
+
+def _upstream(prompt: Mapping, node: str) -> dict:
+    """The part of a workflow that a node needs, itself included."""
+    kept, todo = set(), [node]
+    while todo:
+        kept.add(one := todo.pop())
+        sources = {each.node for each in linked_inputs(prompt[one]).values()}
+        todo += [node for node in sources if node in prompt and node not in kept]
+    return {key: copy.deepcopy(value) for key, value in prompt.items() if key in kept}
 
 
 class Clock:

@@ -120,7 +120,7 @@ class _Execution:
         self.loop, self.prompt = Loop(), DynamicPrompt(run.prompt)
         self.signatures = Signatures(self.prompt, runner.registry, self.loop)
         self.schedule = Schedule(self._needed_at_once, lambda node: self.outputs(node) is not None)
-        self.executed: list[str] = []
+        self.executed = self.prompt.executed
         self.current = next(iter(run.prompt))
         self.expanded: dict[str, _Expanded] = {}
         self.grew: set[str] = set()  # the user's nodes that expanded in this run

@@ -26,16 +26,16 @@ class Result(NamedTuple):
 
 
 def results(outputs: Mapping, prompt: Mapping) -> list[Result]:
-    """Every file of a history entry's outputs (images, a_images, …), in the order of the workflow's nodes."""
+    """Every file of a history entry's outputs (images, a_images, …), each once, in the workflow's order."""
     order = [*(i for i in prompt if i in outputs), *sorted(i for i in outputs if i not in prompt)]
-    return [
-        Result(node, key, number, stored)
-        for node in order
-        for key, items in sorted((outputs[node] or {}).items())
-        if isinstance(items, list)
-        for number, stored in enumerate(items)
-        if isinstance(stored, dict) and isinstance(stored.get("filename"), str)
-    ]
+    found: list[Result] = []
+    for node in order:
+        for key, items in (outputs[node] or {}).items():
+            for number, stored in enumerate(items if isinstance(items, list) else []):
+                is_file = isinstance(stored, dict) and isinstance(stored.get("filename"), str)
+                if is_file and stored not in [r.stored for r in found if r.node == node]:
+                    found.append(Result(node, key, number, stored))
+    return found
 
 
 def texts(outputs: Mapping, prompt: Mapping) -> list[str]:

@@ -45,13 +45,9 @@ def current() -> Folders:
 @contextlib.contextmanager
 def use(folders: Folders) -> Iterator[Folders]:
     """Makes these the folders of everything that runs inside the `with`."""
-    from ..nodes.host import saving  # with the nodes comes torch, which `--help` and `doctor` do without
-    from .saving import Host
-
     token = _current.set(folders)
     try:
-        with saving.use(Host(folders)):
-            yield folders
+        yield folders
     finally:
         _current.reset(token)
 

@@ -68,11 +68,12 @@ def linked_inputs(node: Mapping) -> dict[str, Link]:
 class DynamicPrompt:
     """The workflow and the nodes that expansions add to it; nodes see it as the hidden input DYNPROMPT.
 
-    Has the methods of ComfyUI's class of the same name.
+    Has the methods of ComfyUI's class of the same name. `executed`: ids of the nodes that have run, in order.
     """
 
     def __init__(self, original: dict):
         self.original_prompt = original
+        self.executed: list[str] = []
         self.ephemeral_prompt: dict[str, dict] = {}
         self._parents: dict[str, str] = {}
         self._displays: dict[str, str] = {}

@@ -13,6 +13,8 @@ from .described import Picture
 from .errors import EditError, named
 from .workflow import Workflow
 
+SAVING = ("SaveImage", "EditKitSaveEditedImage")
+SUBFOLDER = "editkit"  # of the server's input folder
 SERVERS_OWN = ("[output]", "[temp]")  # what a name ends in that means a file on the server
 
 
@@ -37,6 +39,7 @@ class Job:
     extra_data: dict = field(default_factory=dict)
     own: frozenset[str] = frozenset()  # the nodes that this job's photo and mask go to
     looked: dict[Picture, str] = field(default_factory=dict)  # where a picture was not found
+    painted: set[Picture] = field(default_factory=set)  # those that are masks, which their nodes check themselves
     turn: int = 0
     hashes: dict[Path, str] = field(default_factory=dict)
 
@@ -63,15 +66,30 @@ class Job:
         return self.hashes[path]
 
     def check(self, at: Picture) -> None:
-        """EditError, in the words of the in-process runner, for a picture that cannot be read."""
+        """EditError, in the words of the in-process runner, for a photo that cannot be read."""
+        if at in self.painted:
+            return
         try:
             pictures.check(self.files[at])
         except EditError as problem:
             raise EditError(f"{self.name_of(at.node)}: {problem}") from problem
 
+    def sent_name(self, at: Picture) -> str:
+        """A picture's file name on the server: its content's, so that the same one is sent and kept once."""
+        suffix = self.files[at].suffix.lower()
+        return f"{self.hash(self.files[at])[:32]}{suffix if suffix.isascii() else ''}"
+
+    def by_own_names(self, text: str) -> str:
+        """What a server says, with the pictures called as they are called here."""
+        for at in self.files:
+            text = text.replace(f"{SUBFOLDER}/{self.sent_name(at)}", str(self.prompt[at.node]["inputs"][at.input]))
+        return text
+
     def explained(self, node_errors: dict, server: str) -> dict:
-        """A server's complaints, those of a missing picture with the places where it was looked for here."""
+        """A server's complaints by our names; those of a missing picture with the places where it was looked for."""
         found = copy.deepcopy(node_errors)
+        for reason in (reason for node in found.values() for reason in node.get("errors", [])):
+            reason["details"] = self.by_own_names(str(reason.get("details")))
         for at, said in self.looked.items():
             for reason in found.get(at.node, {}).get("errors", []):
                 if reason.get("details") == f"{at.input} - {said.partition(' (looked in')[0]}":
@@ -127,7 +145,7 @@ def _of_photo(
 
 def _stem(prompt: dict, name: str) -> str:
     """How the results of a single job begin: as SaveImage's own prefix, else as the workflow's file."""
-    saves = [n for n in prompt.values() if n.get("class_type") == "SaveImage"]
+    saves = [n for n in prompt.values() if n.get("class_type") in SAVING]
     prefix = saves[0]["inputs"].get("filename_prefix") if len(saves) == 1 else None
     last = PurePosixPath(prefix.replace("\\", "/")).name if isinstance(prefix, str) else ""
     return last if last and "%" not in last and last != ".." else name
@@ -137,16 +155,30 @@ def _located(job: Job, said: set[Picture], registry: Mapping[str, type]) -> Job:
     """Finds the pictures of a job that are files here; others are left to the server, which may have them."""
     for at in described.pictures(job.prompt, registry):
         value = job.prompt[at.node]["inputs"][at.input]
-        if at not in said and _leads_out(value):
+        if described.painted(job.prompt, at, registry):
+            job.painted.add(at)
+        elif at not in said and _leads_out(value):
             raise EditError(_not_yours(job.prompt, at, value))
-        path = None if value.endswith(SERVERS_OWN) else folders.find_picture(value)
-        if path is None and at in said and _leads_out(value):
-            path = Path(value)  # on the server that name would mean another place
+        path = _found(value, at in said, at in job.painted)
         if path is not None:
             job.files[at] = path
         elif not value.endswith(SERVERS_OWN):
             job.looked[at] = folders.not_found(value)
     return job
+
+
+def _found(value: str, said: bool, painted: bool) -> Path | None:
+    """The file that a picture's name means, if it is one here and may be sent."""
+    if value.endswith(SERVERS_OWN):
+        return None
+    path = folders.find_picture(value)
+    if painted:  # its node takes none from outside, whoever names it
+        places = [place.resolve() for place in (Path(), *folders.input_folders())]
+        inside = path is not None and any(path.absolute().is_relative_to(place) for place in places)
+        return path if inside and (said or not _leads_out(value)) and ".." not in Path(value).parts else None
+    if path is None and said and _leads_out(value):
+        return Path(value)  # reading it says what is wrong; on the server that name would mean another place
+    return path
 
 
 def _leads_out(name: str) -> bool:

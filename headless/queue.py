@@ -22,7 +22,7 @@ def queue(file: Path, url: str, wanted: jobs.Wanted, places: folders.Folders, op
         raise EditError(f"{places.output} holds the photos; give --out another folder, or results become photos.")
     remote = Remote(url)
     work = workflow.read(file)
-    registry = described.classes(_object_info(remote))
+    registry = classes(remote)
     output_nodes(copy.deepcopy(work.prompt), registry, missing=not_on_server)
     with folders.use(places):
         todo = jobs.plan(work, file.stem, wanted, registry)
@@ -32,6 +32,11 @@ def queue(file: Path, url: str, wanted: jobs.Wanted, places: folders.Folders, op
         line.run(todo)
     _sum_up(line, record.path)
     return 1 if line.failed else 0
+
+
+def classes(remote: Remote) -> dict[str, type]:
+    """Class name -> what a server says that a node class declares. EditError when there is no server."""
+    return described.classes(_object_info(remote))
 
 
 def _object_info(remote: Remote) -> dict:

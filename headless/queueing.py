@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from . import fetching
 from .errors import EditError, NodeFailed, PromptRefused
 from .files import Unwritable
-from .jobs import Job
+from .jobs import SUBFOLDER, Job
 from .patience import Away, Patient, find, withdraw
 from .progress import Reporter
 from .record import Record
@@ -23,7 +23,6 @@ from .remote import Refused, Remote
 from .websocket import Events
 
 AHEAD = 2  # jobs on the server at once: it never waits for us, and little is lost when it goes
-SUBFOLDER = "editkit"  # of the server's input folder
 SLOWEST = 1.0  # seconds between two looks at the server
 LOSSES = 3  # how often a job that vanished from a server that was there all the time is sent again
 CLOSED = (401, 403, 407)  # no other job would be let in either
@@ -58,8 +57,9 @@ class Flight:
 class Queue:
     """Takes jobs through a server. `done`, `before` (done earlier) and `failed` count them."""
 
-    def __init__(self, remote: Remote, record: Record, options: Options):
-        self.remote, self.record, self.options = remote, record, options
+    def __init__(self, remote: Remote, record: Record, options: Options, silent: bool = False):
+        """silent: nothing is printed and no bar drawn; for callers that tell of many jobs themselves."""
+        self.remote, self.record, self.options, self.silent = remote, record, options, silent
         self.server = Patient(remote, options.patience, lambda text: self._say(text, sys.stderr), self._gone)
         self.client_id = str(uuid.uuid4())
         self.events = Events(remote, self.client_id, self._hear)
@@ -134,13 +134,10 @@ class Queue:
             self._put(flight, "queued")
 
     def _upload(self, job: Job, at) -> str:
-        """A picture by the name of its content, so that the same one is sent and kept once."""
-        path = job.files[at]
-        name = job.hash(path)
+        name = job.hash(job.files[at])
         if name not in self.uploaded:
             job.check(at)
-            file = f"{name[:32]}{path.suffix.lower() if path.suffix.isascii() else ''}"
-            self.uploaded[name] = self.server.ask(self.remote.upload, path, file, SUBFOLDER)
+            self.uploaded[name] = self.server.ask(self.remote.upload, job.files[at], job.sent_name(at), SUBFOLDER)
         return self.uploaded[name]
 
     def _post(self, flight: Flight, prompt: dict) -> None:
@@ -299,7 +296,8 @@ class Queue:
         flight = self.flying.get(str(data.get("prompt_id")))
         if flight is None:
             return False
-        if kind == "progress" and all(isinstance(data.get(k), (int, float)) for k in ("value", "max")):
+        told = kind == "progress" and not self.silent
+        if told and all(isinstance(data.get(k), (int, float)) for k in ("value", "max")):
             if self.reporter is None or self.reporter.label != flight.label:
                 self._hush()
                 self.reporter = Reporter(flight.label)
@@ -315,7 +313,8 @@ class Queue:
 
     def _say(self, line: str, stream=None) -> None:
         self._hush()
-        print(line, file=stream or sys.stdout, flush=True)
+        if not self.silent:
+            print(line, file=stream or sys.stdout, flush=True)
 
 
 class Single(EditError):
@@ -333,7 +332,9 @@ def failure(entry: dict, job: Job) -> EditError | None:
     if not said:
         return fetching.failure_without_words()
     blank = {"exception_message": "", "exception_type": "an error", "node_type": "a node", "node_id": ""}
-    return NodeFailed({**blank, **said[-1]}, job.title(str(said[-1].get("node_id"))))
+    details = {**blank, **said[-1]}
+    details["exception_message"] = job.by_own_names(str(details["exception_message"]))
+    return NodeFailed(details, job.title(str(details["node_id"])))
 
 
 def _was_interrupted(entry: dict) -> bool:

@@ -1,7 +1,7 @@
 """`run`: one workflow from a file, with some of its inputs set by name."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from . import folders, progress, workflow
@@ -37,11 +37,18 @@ def shown(done: Run, places: folders.Folders) -> list[str]:
     """The files that were saved, and the texts that nodes showed."""
     lines = []
     for ui in done.outputs.values():
-        for image in ui.get("images", []):
+        for image in pictures(ui):
             base = places.output if image["type"] == "output" else places.temp
             lines.append(str(base / image["subfolder"] / image["filename"]))
         lines += [str(text) for text in ui.get("text", [])]
     return lines
+
+
+def pictures(ui: Mapping) -> list[dict]:
+    """The files among a node's ui results, each once: `images` and keys such as Compare's `a_images`."""
+    listed = [item for items in ui.values() if isinstance(items, list) for item in items]
+    files = [item for item in listed if isinstance(item, dict) and {"filename", "subfolder", "type"} <= item.keys()]
+    return [file for place, file in enumerate(files) if file not in files[:place]]
 
 
 def problems(done: Run) -> list[str]:

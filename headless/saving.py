@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..nodes.host import saving
 from ..nodes.host.saving import Place
 from . import folders, pictures
 from .files import write
@@ -11,6 +12,11 @@ from .names import save_place
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+def offer() -> None:
+    """From now on nodes save where the run's folders say."""
+    saving.offer(lambda: Host(folders.current()))
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,22 @@
-"""Colours as the eye sees them: CIE L*a*b* and the difference CIEDE2000."""
+"""Colours as the eye sees them: CIE L*a*b* and the difference CIEDE2000; and the colours of heat maps."""
 
 import math
 
 import torch
 from torch import Tensor
 
-from .image import srgb_to_linear
+from .image import linear_to_srgb, srgb_to_linear
 
 # linear sRGB to XYZ (IEC 61966-2-1), and its white, D65 for the 2° observer
 TO_XYZ = ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), (0.0193339, 0.1191920, 0.9503041))
 WHITE = (0.95047, 1.0, 1.08883)
+OKLAB_TO_CONES = (
+    (1, 0.3963377774, 0.2158037573), (1, -0.1055613458, -0.0638541728), (1, -0.0894841775, -1.2914855480),
+)  # fmt: skip
+CONES_TO_RGB = (
+    (4.0767416621, -3.3077115913, 0.2309699292), (-1.2684380046, 2.6097574011, -0.3413193965),
+    (-0.0041960863, -0.7034186147, 1.7076147010),
+)  # fmt: skip
 
 
 def to_lab(rgb: Tensor) -> Tensor:
@@ -62,3 +69,17 @@ def _hue_weight(hue: Tensor) -> Tensor:
     """T of Eq. 15."""
     first = 0.17 * torch.cos(hue - math.radians(30)) - 0.24 * torch.cos(2 * hue)
     return 1 - first + 0.32 * torch.cos(3 * hue + math.radians(6)) - 0.20 * torch.cos(4 * hue - math.radians(63))
+
+
+def colours(maps: Tensor) -> Tensor:
+    """Values 0..1 [b, h, w] as colours [b, 3, h, w]: dark violet, red, orange, pale yellow.
+
+    A path through OKLab (Ottosson, 2020), where equal steps look equally large: lightness rises evenly from 0.2 to
+    0.95, so the order survives in greyscale print and for colour-blind eyes; the hue turns from 285 to 470 degrees.
+    """
+    value = maps.clamp(0, 1)
+    lightness, hue = 0.2 + 0.75 * value, torch.deg2rad(285 + 185 * value)
+    chroma = 0.09 + 0.09 * torch.sin(torch.pi * value)  # sRGB can show it all along the path
+    lab = torch.stack([lightness, chroma * hue.cos(), chroma * hue.sin()], dim=1)
+    cones = torch.einsum("oi,bihw->bohw", lab.new_tensor(OKLAB_TO_CONES), lab) ** 3
+    return linear_to_srgb(torch.einsum("oi,bihw->bohw", lab.new_tensor(CONES_TO_RGB), cones)).clamp(0, 1)

@@ -126,7 +126,8 @@ def _compare(options: argparse.Namespace) -> int:
     from . import compare
 
     found = compare.compared(options.a, options.b, options.metric, options.seed)
+    page = compare.build(options.out, found) if options.out else None
     print("\n".join(compare.lines(found)))
-    if options.out:
-        print(f"\n{compare.build(options.out, found)}")
+    if page:
+        print(f"\n{page}")
     return 0

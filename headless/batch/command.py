@@ -91,7 +91,8 @@ def _task(options: argparse.Namespace):
     editor = Editor(options.workflow, server=server, sets=options.set)
     if options.seed is not None and not editor.seeds:
         raise EditError(f"{options.workflow} has no seed to set; title one `seed`, or leave --seed out.")
-    chunks.source(options.input, options.out, options.column)
+    if not any(chunks.source(options.input, options.out, options.column).chunks(1, None, lambda name: None)):
+        raise EditError(f"There are no pictures in {options.input}.")
     own = {value for value in editor.seeds.values() if 0 <= value < 1 << 64}
     task = Task(
         str(options.input), str(options.out), os.getcwd(), options.block, time.time_ns(), LEG, options.seed,

@@ -17,8 +17,9 @@ from .chunks import Folder, Total
 from .progress import Progress
 from .task import Report, Task
 
-QUEUED = 1 << 20  # bytes of chunks that wait between reading and editing, where they hold no pictures
-CONTENTS = 256 << 20  # and per worker, where they do
+QUEUED = 1 << 20  # bytes of chunks that wait between reading and editing, and more for every worker:
+AHEAD, ITEM = 4, 256  # so many chunks, of that many bytes per picture
+CONTENTS = 256 << 20  # and this, where chunks hold the pictures themselves
 LEG = 5000  # chunks
 READER = 0.01  # of a CPU: it waits most of the time
 
@@ -50,8 +51,6 @@ def run(task: Task, wanted: Resources, address: str | None) -> Progress:
                     break
         finally:
             progress.close()
-    if not progress.pictures:
-        raise EditError(f"There are no pictures in {task.input}.")
     task.ledger().sweep()
     return progress
 
@@ -76,7 +75,7 @@ def _reports(ray, task: Task, pool: Resources, held: int, cursor: list | None) -
     """A leg's reports as they come, and its end as the last report of all but by chance in any place."""
     from ray.data import ActorPoolStrategy
 
-    _configure(QUEUED + held * (pool.workers + 1))
+    _configure(QUEUED + pool.workers * (AHEAD * ITEM * task.block + held))
     place = {"folder": str(PACK), "name": __package__.partition(".")[0], "task": task.text()}
     servers = cluster.servers(ray, pool.servers)
     pictures = ray.data.from_items([{"cursor": json.dumps(cursor)}]).map_batches(

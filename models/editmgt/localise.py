@@ -10,20 +10,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..colour import colours
 from ..errors import EditError
-from ..image import linear_to_srgb
 from . import interpolation, smoothing
 from .config import MGTConfig
 from .layers import Capture
 
 BLOCKS = "28-36"  # the paper's choice among the released 42
-OKLAB_TO_CONES = (
-    (1, 0.3963377774, 0.2158037573), (1, -0.1055613458, -0.0638541728), (1, -0.0894841775, -1.2914855480),
-)  # fmt: skip
-CONES_TO_RGB = (
-    (4.0767416621, -3.3077115913, 0.2309699292), (-1.2684380046, 2.6097574011, -0.3413193965),
-    (-0.0041960863, -0.7034186147, 1.7076147010),
-)  # fmt: skip
 METHODS = ("none", *smoothing.FILTERS, *interpolation.INTERPOLATIONS)
 
 
@@ -177,20 +170,6 @@ def enlarged(maps: Tensor, size: tuple[int, int]) -> Tensor:
     if tuple(maps.shape[-2:]) == tuple(size):
         return maps
     return F.interpolate(maps[:, None], size=tuple(size), mode="bilinear", align_corners=False)[:, 0]
-
-
-def colours(maps: Tensor) -> Tensor:
-    """Values 0..1 [b, h, w] as colours [b, 3, h, w]: dark violet, red, orange, pale yellow.
-
-    A path through OKLab (Ottosson, 2020), where equal steps look equally large: lightness rises evenly from 0.2 to
-    0.95, so the order survives in greyscale print and for colour-blind eyes; the hue turns from 285 to 470 degrees.
-    """
-    value = maps.clamp(0, 1)
-    lightness, hue = 0.2 + 0.75 * value, torch.deg2rad(285 + 185 * value)
-    chroma = 0.09 + 0.09 * torch.sin(torch.pi * value)  # sRGB can show it all along the path
-    lab = torch.stack([lightness, chroma * hue.cos(), chroma * hue.sin()], dim=1)
-    cones = torch.einsum("oi,bihw->bohw", lab.new_tensor(OKLAB_TO_CONES), lab) ** 3
-    return linear_to_srgb(torch.einsum("oi,bihw->bohw", lab.new_tensor(CONES_TO_RGB), cones)).clamp(0, 1)
 
 
 def heat_map(maps: Tensor, image: Tensor | None = None, opacity: float = 0.6, size=None) -> Tensor:

@@ -75,6 +75,11 @@ class ClipJudge:
         return judging.highest(scores, "CLIP")
 
 
+    def similarity(self, edited: Tensor, instruction: str) -> float:
+        """The CLIP cosine of one edit [3, h, w] with the caption, or else the instruction; −1 to 1."""
+        return self.scorer.scores([edited], self.caption.strip() or instruction)[0]
+
+
 @dataclass(frozen=True)
 class ManualJudge:
     """A person. index: from 1; 0 for not yet."""
@@ -99,3 +104,18 @@ def scoring(judge) -> ModelJudge:
     if not isinstance(judge, ModelJudge):
         raise EditError(f"{judge.name.capitalize()} gives no marks; wire Judge (Endpoint) or Judge (Local Model).")
     return judge
+
+
+def marking(judge) -> str:
+    """What kind of marks a judge gives for a race: VIE or CLIP. EditError for one that only picks."""
+    if isinstance(judge, ClipJudge):
+        return "CLIP"
+    scoring(judge)
+    return "VIE"
+
+
+def mark(judge, original: Tensor, edited: Tensor, instruction: str) -> float:
+    """A judge's marks of one edit [3, h, w]: VIE overall, or the CLIP cosine. JudgeFailed when it gives none."""
+    if marking(judge) == "CLIP":
+        return judge.similarity(edited, instruction)
+    return judge.score(original, edited, instruction).overall

@@ -1,11 +1,9 @@
 """Where finished pictures go and where loaded ones lie: ComfyUI's folders, or those of the headless runner."""
 
-import contextlib
-import contextvars
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -47,25 +45,22 @@ class Host(Protocol):
         """What LoadImage makes of it: [b, h, w, 3]."""
 
 
-_host: contextvars.ContextVar[Host | None] = contextvars.ContextVar("editkit_saving_host", default=None)
+_offered: Callable[[], Host] | None = None
 
 
-@contextlib.contextmanager
-def use(host: Host) -> Iterator[None]:
-    """Makes this the host of everything that runs inside the `with`."""
-    token = _host.set(host)
-    try:
-        yield
-    finally:
-        _host.reset(token)
+def offer(make: Callable[[], Host] | None) -> None:
+    """What gives the host where there is no ComfyUI; None for nothing."""
+    global _offered
+    _offered = make
 
 
 def current() -> Host:
     """The host. EditError outside of ComfyUI and the headless runner."""
-    found = _host.get() or (_ComfyUI() if "folder_paths" in sys.modules else None)
-    if found is None:
+    if "folder_paths" in sys.modules:
+        return _ComfyUI()
+    if _offered is None:
         raise EditError("There is nowhere to save to; run the workflow in ComfyUI or with `python . run`.")
-    return found
+    return _offered()
 
 
 class _ComfyUI:

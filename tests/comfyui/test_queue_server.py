@@ -14,7 +14,7 @@ from PIL import Image
 
 from editkit.headless import cli, record
 from editkit.tests.comfyui.server import Server, pixels
-from editkit.tests.comfyui.test_errors import FAULTY, failures
+from editkit.tests.comfyui.test_errors import FAULTY, failures, painted
 from editkit.tests.house import pack
 
 TONE = pack.ROOT / "workflows/api/tone.json"
@@ -81,6 +81,13 @@ def test_a_picture_that_cannot_be_read_is_said_alike_and_never_sent(both, place,
     ours, theirs = both(TONE, "--set", f"image={name}")
     assert ours == theirs and ours[1].startswith(f"error: 'image' (LoadImage): Cannot read {name}: ")
     assert sorted((server.base / "input").rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", ["empty.png", "text.png", "cut.png", "bomb.png"])
+def test_a_painted_mask_that_is_damaged_is_said_alike_by_the_name_that_the_user_gave_it(both, place, name):
+    (place / name).write_bytes(broken_pictures(place)[name])
+    ours, theirs = both(written(painted(name)))
+    assert ours == theirs and f"The painted mask '{name}' " in ours[1]
 
 
 @pytest.mark.parametrize("name", ["nowhere.png", "../nowhere.png", "editkit/gone.png [input]", " "])

@@ -1,6 +1,9 @@
-"""Many prompts one after the other on one server: all succeed, and neither memory nor loaded models pile up."""
+"""Many prompts on one server, stopped at random moments: none is lost, and neither memory nor loaded models pile up."""
 
 import json
+import random
+import time
+import uuid
 from pathlib import Path
 
 import pytest
@@ -8,7 +11,10 @@ import pytest
 from editkit.tests.comfyui.test_memory import ours
 from editkit.tests.comfyui.test_workflows import TWINS, needed_packages, read, upload_pictures
 
-GROWTH = 200e6  # bytes above what the server held once every workflow had run
+AHEAD = 4  # prompts in the queue at once
+SHARE = 0.4  # interrupts per prompt that has succeeded
+GROWTH = 0.05  # of what the server held after the first prompts
+SHORT_GROWTH = 200e6  # bytes, where there are too few prompts for the memory to have settled
 
 
 def resident(process: int) -> int:
@@ -43,17 +49,70 @@ def reseeded(prompt: dict, seed: int) -> dict:
     return prompt
 
 
+class Line:
+    """Prompts sent with ids of their own, and what became of each."""
+
+    def __init__(self, server, queue: list[dict]):
+        self.server, self.queue, self.waiting = server, queue, {}
+        self.succeeded, self.stopped = set(), 0
+
+    def send(self, number: int) -> None:
+        prompt_id = str(uuid.uuid4())
+        prompt = reseeded(self.queue[number % len(self.queue)], number)
+        status, reply = self.server.post("/prompt", {"prompt": prompt, "prompt_id": prompt_id, "client_id": "soak"})
+        assert status == 200 and reply["prompt_id"] == prompt_id and not reply["node_errors"], reply
+        self.waiting[prompt_id] = number
+
+    def stop_one(self, rng: random.Random) -> None:
+        """Interrupts what runs now: sometimes by its name, sometimes whatever it is."""
+        running = [item[1] for item in self.server.get("/queue")["queue_running"]]
+        named = {"prompt_id": running[0]} if running and rng.random() < 0.5 else {}
+        assert self.server.post("/interrupt", named)[0] == 200
+
+    def look(self) -> int:
+        """Takes in what has ended, and sends again what was stopped. Returns how many prompts are under way."""
+        queued = self.server.get("/queue")
+        known = {item[1] for part in queued.values() for item in part}
+        for prompt_id, number in list(self.waiting.items()):
+            entry = self.server.get(f"/history/{prompt_id}").get(prompt_id)
+            if entry is None:
+                assert prompt_id in known or self.server.get(f"/history/{prompt_id}"), "a prompt was lost"
+                continue
+            del self.waiting[prompt_id]
+            self.take(number, entry)
+        return len(self.waiting)
+
+    def take(self, number: int, entry: dict) -> None:
+        kinds = [kind for kind, _ in entry["status"]["messages"]]
+        if entry["status"]["status_str"] == "success":
+            assert any(output.get("images") for output in entry["outputs"].values()), "nothing was saved"
+            self.succeeded.add(number)
+        else:
+            assert "execution_interrupted" in kinds, entry["status"]
+            self.stopped += 1
+            self.send(number)
+
+
 @pytest.mark.long
-def test_prompts_in_a_row_succeed_and_leave_nothing_behind(server, at_length):
-    queue, count = prompts(server), at_length(20, 200)
-    settled, models = 0, 0
-    for number in range(count):
-        entry = server.run(reseeded(queue[number % len(queue)], number))
-        assert entry["status"]["status_str"] == "success", entry["status"]
-        saved = [output for output in entry["outputs"].values() if output.get("images")]
-        assert saved, "nothing was saved"
-        if number == 2 * len(queue) - 1:
-            settled, models = resident(server.process.pid), len(ours(server))
-    assert models == 1  # one set of weights, however many prompts used it
-    assert len(ours(server)) == models
-    assert resident(server.process.pid) < settled + GROWTH
+def test_prompts_stopped_at_random_are_never_lost_and_leave_nothing_behind(server, at_length):
+    line, rng = Line(server, prompts(server)), random.Random(5)
+    count, first = at_length(20, 500), at_length(10, 50)
+    sent, stops, settled, began = 0, 0, 0, time.monotonic()
+    next_stop = began
+    while len(line.succeeded) < count:
+        if sent < count and len(line.waiting) < AHEAD:
+            line.send(sent)
+            sent += 1
+        if stops <= SHARE * len(line.succeeded) and time.monotonic() > next_stop:
+            line.stop_one(rng)
+            stops += 1
+            each = (time.monotonic() - began) / max(len(line.succeeded), 1)
+            next_stop = time.monotonic() + rng.uniform(0, 3 * each)
+        line.look()
+        settled = settled or (resident(server.process.pid) if len(line.succeeded) >= first else 0)
+        time.sleep(0.05)
+    grown = resident(server.process.pid) - settled
+    print(f"{line.stopped} of {count} prompts were stopped; {grown / settled:+.1%} of {settled / 1e9:.2f} GB")
+    assert line.succeeded == set(range(count)) and line.stopped >= at_length(1, 20)
+    assert len(ours(server)) == 1  # one set of weights, however many prompts used it
+    assert grown < at_length(SHORT_GROWTH, GROWTH * settled)

@@ -27,6 +27,21 @@ def test_the_second_run_takes_everything_from_the_cache(runner, node, graph, cou
     assert dict(second.messages)["execution_cached"]["nodes"] == ["s", "out"]
 
 
+@pytest.mark.parametrize("order", [("a", "b"), ("b", "a")])
+def test_a_node_that_is_reached_in_two_ways_is_no_cycle(runner, node, graph, counted, order):
+    """`end` needs `near` and, through `far`, needs it again; whichever it names first, all of it comes again."""
+    near, far = counted(lambda x: (x,)), counted(lambda x: (x + 1,))
+    end = node(lambda **inputs: (sum(inputs.values()),), {name: INT for name in order})
+    run_it = runner(Near=node(near, {"x": INT}), Far=node(far, {"x": INT}), End=end)
+    links = {"a": ["near", 0], "b": ["far", 0]}
+    work = graph(near=("Near", {"x": 1}), far=("Far", {"x": ["near", 0]}),
+                 end=("End", {name: links[name] for name in order}), out=("Show", {"value": ["end", 0]}))  # fmt: skip
+    once, again = (Signatures(DynamicPrompt(work), run_it.registry, Loop()).of("out") for _ in range(2))
+    assert once == again
+    assert seen(run_it.run(work)) == seen(run_it.run(work)) == [3]
+    assert len(near.calls) == len(far.calls) == 1
+
+
 def test_a_changed_input_reruns_what_follows_and_nothing_else(runner, node, graph, counted):
     source, follow = counted(lambda x: (x,)), counted(lambda a, k: (a + k,))
     run_it = runner(Source=node(source, {"x": INT}), Follow=node(follow, {"a": INT, "k": INT}))

@@ -112,11 +112,11 @@ def test_help_needs_no_torch_and_teaches_by_example(copied_pack):
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr
-    for name in ("demo", "run", "edit", "train", "bench", "doctor", "examples:", "--mask m.png"):
+    for name in ("demo", "run", "queue", "edit", "train", "bench", "doctor", "examples:", "--mask m.png"):
         assert name in done.stdout
 
 
-@pytest.mark.parametrize("name", ["demo", "run", "edit", "doctor"])
+@pytest.mark.parametrize("name", ["demo", "run", "queue", "edit", "doctor"])
 def test_every_command_explains_itself(name, capsys):
     assert cli.main([name, "--help"]) == 0
     said = capsys.readouterr().out

@@ -170,18 +170,12 @@ def test_a_file_that_was_exchanged_is_not_named_as_the_source(place, tmp_path):
     source = torch.ones(1, 10, 12, 3)
     from editkit.nodes.host.sources import sources
 
-    with saving.use(_host(tmp_path)):
+    with folders.use(folders.Folders(output=tmp_path / "out")):
         assert [s.title for s in sources(source, graph(), "3", lambda kind: True)] == ["source.png"]
         (found,) = sources(pictures.read(tmp_path / "photo.png")[0], graph(), "3", lambda kind: True)
         assert found.title == "photo.png" and found.data == (tmp_path / "photo.png").read_bytes()
         half = sources(pictures.read(tmp_path / "photo.png")[0].half(), graph(), "3", lambda kind: True)
         assert half[0].title == "photo.png", "ComfyUI may keep pictures in half precision"
-
-
-def _host(tmp_path):
-    from editkit.headless.saving import Host
-
-    return Host(folders.Folders(output=tmp_path / "out"))
 
 
 def test_a_black_64_mask_is_no_region_and_another_size_is_fitted(place, tmp_path):
@@ -299,10 +293,12 @@ def test_a_prefix_that_leads_out_is_refused(place):
 def test_what_does_not_fit_is_refused(tmp_path, settings, inputs, said):
     pytest.importorskip("c2pa", reason="needs requirements-c2pa.txt")
     given = {**INPUTS, "credentials": "self-signed", "images": torch.rand(3, 4, 4, 3), **inputs}
-    with saving.use(_host(tmp_path)), pytest.raises(EditError, match=said):
+    with folders.use(folders.Folders(output=tmp_path / "out")), pytest.raises(EditError, match=said):
         node_classes()[NODE]().run(**given, prompt={}, node_id="1")
 
 
-def test_outside_of_any_host_it_says_where_it_works():
+def test_outside_of_any_host_it_says_where_it_works(monkeypatch):
+    node = node_classes()[NODE]()
+    monkeypatch.setattr(saving, "_offered", None)
     with pytest.raises(EditError, match="in ComfyUI or with `python . run`"):
-        node_classes()[NODE]().run(**INPUTS, images=torch.rand(1, 4, 4, 3))
+        node.run(**INPUTS, images=torch.rand(1, 4, 4, 3))

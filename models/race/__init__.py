@@ -1,0 +1,1 @@
+"""Several edits of one picture measured, ranked by a rule, and shown on one sheet."""
