@@ -20,6 +20,7 @@ def read(twin) -> dict:
 SHIPPED = sorted((pack.ROOT / "workflows/api").glob("*.json"))
 TWINS = [p for p in SHIPPED if not downloads(read(p))]  # what runs right after install
 OTHERS = [p for p in SHIPPED if downloads(read(p))]
+RACES_SHEET = ("EditKit_race_", "_Edit_Race")  # what it is called here, and by `queue` after its node
 MOST_DIFFERENCE = 1 / 255 + 1e-6
 
 
@@ -49,7 +50,10 @@ def on_server(server, prompt: dict) -> dict[str, list[np.ndarray]]:
 
 
 def said(command: list, folder) -> tuple[list[np.ndarray], list[str]]:
-    """Runs `python FOLDER …`: the pictures that it says it made, in its order, and the other lines."""
+    """Runs `python FOLDER …`: the pictures that it says it made, in its order, and the other lines.
+
+    What a race measures of time and memory is no part of its result: its sheet and those columns are left out.
+    """
     cache = {"XDG_CACHE_HOME": str(folder / "cache"), "LOCALAPPDATA": str(folder / "cache"), "TMPDIR": str(folder)}
     done = subprocess.run(
         [str(part) for part in command], cwd=folder, capture_output=True, text=True, timeout=900, env=os.environ | cache
@@ -57,7 +61,17 @@ def said(command: list, folder) -> tuple[list[np.ndarray], list[str]]:
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     files = [line for line in lines if line.endswith(".png") and (folder / line).is_file()]
-    return [pixels(folder / file) for file in files], [line for line in lines if line not in files]
+    texts = [untimed(line) for line in lines if line not in files]
+    timed = [file for file in files if any(name in file for name in RACES_SHEET)]
+    return [pixels(folder / file) for file in files if file not in timed], texts
+
+
+def untimed(line: str) -> str:
+    """A line of a race's table without its columns of seconds and memory, however wide; any other line as it is."""
+    if not line.startswith("|"):
+        return line
+    cells = [cell.strip(" -") for cell in line.split("|")]
+    return "|".join(cells[:7] + cells[9:])
 
 
 def headless(python, twin, folder):
