@@ -23,7 +23,7 @@ TWINS = [p for p in SHIPPED if not downloads(read(p))]  # what runs right after 
 OTHERS = [p for p in SHIPPED if downloads(read(p))]
 MOST_DIFFERENCE = 1 / 255 + 1e-6
 TIMED = {"edit_race"}  # shows a sheet with seconds and memory on it
-TIMES = re.compile(r"[<=>~ \d.]+\| *[\d.]+ GiB")
+TIMES = re.compile(r"[<=>~ \d.]+\| *[\d.]+ GiB| *[\d.]+ ms")
 
 
 def prefixes(prompt: dict) -> dict[str, str]:

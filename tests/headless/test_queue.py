@@ -1,6 +1,8 @@
 """`queue`: what is sent, what comes back, what it is called. The real server is in tests/comfyui."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,7 @@ from PIL import Image
 
 from editkit.headless import cli
 from editkit.tests.headless.fake_comfyui import RESULT
-from editkit.tests.headless.queued import GRAPH, change, client, picture, queue, results, wanted
+from editkit.tests.headless.queued import GRAPH, ROOT, change, client, picture, queue, results, wanted
 
 
 def test_a_picture_goes_up_and_its_result_comes_back_under_the_prefix(fake, place, capsys):
@@ -178,3 +180,13 @@ def test_a_saved_png_is_queued_with_its_canvas(fake, place):
     Image.new("RGB", (2, 2)).save("saved.png", pnginfo=texts)
     assert cli.main(["queue", "saved.png", "--server", fake.url]) == 0
     assert fake.bodies[0]["extra_data"] == {"extra_pnginfo": {"workflow": {"nodes": ["Straße"]}}}
+
+
+def test_comfyui_loads_nothing_of_the_command_line_with_the_pack():
+    code = (
+        "import importlib.util as u, sys; s = u.spec_from_file_location('a_pack', sys.argv[1] + '/__init__.py', "
+        "submodule_search_locations=[sys.argv[1]]); m = u.module_from_spec(s); sys.modules['a_pack'] = m; "
+        "s.loader.exec_module(m); print([n for n in sys.modules if n.startswith('a_pack.headless')], len(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(ROOT)], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("[] ") and int(done.stdout.split()[1]) > 100
