@@ -27,7 +27,7 @@ from editkit.headless.editor import Editor
 pytestmark = pytest.mark.skipif(not Path("/proc/self").exists(), reason="finds processes as Linux shows them")
 
 QUIET = {"OMP_NUM_THREADS": "1", "RAY_enable_worker_prestart": "0", "RAY_prestart_worker_first_driver": "0"}
-PATIENCE = 1200.0  # seconds for one driver, on a machine that others use too
+PATIENCE = 3600.0  # seconds for one driver, on a machine that others use too
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +142,7 @@ def here(tmp_path, monkeypatch, capsys, workflow):
         arguments = ["--workflow", workflow, "--input", given, "--out", out, "--block", "4", *options]
         assert cli.main(["batch", *map(str, arguments)]) == code
         said = capsys.readouterr()
-        assert bool(said.err) == (code != 0), said.err
+        assert ("error: " in said.err) == (code != 0), said.err
         return said.err if code else said.out
 
     return run
@@ -152,7 +152,7 @@ def ended(process) -> str:
     """What a driver said, which must have gone well."""
     said, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, errors
-    assert not errors.strip(), errors
+    assert all(" pictures: " in line for line in errors.splitlines()), errors  # how far it is, once a minute
     return said
 
 
@@ -236,7 +236,7 @@ def test_one_worker_is_as_two_and_what_is_killed_loses_and_doubles_nothing(
     part = next((tmp_path / "killed" / "ledger").iterdir())
     part.write_bytes(b"")
     said = here("in", "killed", "--ray", address, "--workers", "1", code=1)
-    assert said.startswith("error: ") and f"{part.name} is damaged; delete it and run again" in said
+    assert f"{part.name} is damaged; delete it and run again" in said
     assert results_of(tmp_path / "killed") == expected, "nothing is lost"
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -176,6 +177,14 @@ def test_a_kill_between_any_two_steps_leaves_whole_files_only(made, places, resu
         assert set(results_of(places / "out").values()) <= expected
     assert made().edit(whole(places)).stop is None
     assert set(results_of(places / "out").values()) == expected
+
+
+def test_nothing_comes_into_results_or_ledger_but_by_a_move(made, places, results_of, monkeypatch):
+    moved, real = [], os.replace
+    monkeypatch.setattr(os, "replace", lambda a, b: moved.append(str(b)) or real(a, b))
+    made().edit(whole(places))
+    parts = {f"ledger/{name}" for name in os.listdir(places / "out" / "ledger")}
+    assert {str(Path("out") / name) for name in {*results_of(places / "out"), *parts}} <= set(moved)
 
 
 def test_a_picture_that_kills_its_workers_is_a_row_in_the_end(made, places, ledger_of, monkeypatch):
