@@ -24,8 +24,8 @@ HEAVY = {
     "matplotlib",
 }
 # Imports the pack from a folder with torch loaded already, and prints the processor time and what came along.
-# What torch left for the garbage collector is collected before: a pass over all its objects takes half of the limit, and
-# is not the pack's.
+# What torch left for the garbage collector is collected before: a pass over all its objects takes half of the limit,
+# and is not the pack's.
 MEASURE = """
 import gc, importlib.util, json, sys, time, torch
 before, root = set(sys.modules), sys.argv[1]
