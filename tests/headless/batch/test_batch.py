@@ -212,8 +212,9 @@ PLAIN = ("path", "status", "input_hash", "workflow_hash", "result", "bytes", "er
 
 @pytest.mark.long
 def test_one_worker_is_as_two_and_what_is_killed_loses_and_doubles_nothing(
-    at_length, ray_head, drive, here, tmp_path, root, ledger_of, results_of, workflow, monkeypatch
-):
+    at_length, ray_head, drive, here, tmp_path, root, ledger_of, results_of, workflow, monkeypatch,
+    capsys,
+):  # fmt: skip
     number, (address, head) = at_length(24, int(os.environ.get("EDITKIT_BATCH", "2000"))), ray_head
     (photos(tmp_path / "in", number, root) / "bad.jpg").write_text("no picture")
     monkeypatch.chdir(tmp_path)
@@ -222,7 +223,9 @@ def test_one_worker_is_as_two_and_what_is_killed_loses_and_doubles_nothing(
     assert len(expected) == number and len(ledger) == number + 1
     assert {row["result"] for row in ledger.values()} - {None} == set(expected)
     if at_length(False, True):
-        print(f"\none worker: {one}two workers: {ended(drive('in', 'two', '--workers', '2', '--ray', address))}")
+        two = ended(drive("in", "two", "--workers", "2", "--ray", address))
+        with capsys.disabled():
+            print(f"\none worker: {one}two workers: {two}")
         assert results_of(tmp_path / "two") == expected
     kills = {"workers_killed": at_length(2, 20), "drivers_killed": at_length(1, 3)}
     options = ("--workers", "2", "--ray", address)
@@ -258,9 +261,8 @@ def watched(drive, tmp_path, workflow) -> str:
     assert ", 0 there already, 1 failed" in said
     first = next(size for n, size in samples if n >= 200)
     most = max(size for n, size in samples if n >= 200)
-    print(f"\ndriver: {first >> 20} MiB after 200 pictures, at most {most >> 20} MiB later")
     assert most <= 1.1 * first
-    return said
+    return f"{said}driver: {first >> 20} MiB after 200 pictures, at most {most >> 20} MiB later\n"
 
 
 def test_a_table_in_a_ray_of_its_own_and_again_when_it_has_changed(

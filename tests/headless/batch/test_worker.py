@@ -21,6 +21,16 @@ from editkit.headless.batch.wire import Desk, rows
 from editkit.headless.cli import main
 from editkit.headless.editor import Editor
 from editkit.headless.files import write
+from editkit.headless.queueing import Options
+from editkit.tests.headless.fake_comfyui import RESULT, Fake
+
+GRAPH = {
+    "1": {"class_type": "LoadImage", "inputs": {"image": "a.png"}, "_meta": {"title": "image"}},
+    "2": {"class_type": "Painted", "inputs": {"image": ["1", 0], "steps": 4}, "_meta": {"title": "edit"}},
+    "3": {
+        "class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": ""}, "_meta": {"title": "result"},
+    },
+}  # fmt: skip
 
 pytestmark = pytest.mark.usefixtures("fake_pack")
 
@@ -222,6 +232,46 @@ def test_a_full_disk_stops_the_job_and_blames_no_picture(made, places, ledger_of
     assert not list((places / "out" / "ledger").iterdir())
     assert made().edit(whole(places)).stop is None and len(ledger_of("out")) == 5
     assert [r["path"] for r in ledger_of("out").values() if r["status"] == "failed"] == ["bad.jpg"]
+
+
+def test_a_workflow_that_is_refused_stops_the_job(made, places):
+    prompt = json.loads((shipped.WORKFLOWS / "tone.json").read_text())
+    prompt["3"]["inputs"]["strength"] = 7
+    (shipped.WORKFLOWS / "tone.json").write_text(json.dumps(prompt))
+    report = made().edit(whole(places))
+    assert "bigger than max of 1.0" in report.stop and not list((places / "out" / "ledger").iterdir())
+
+
+@pytest.fixture
+def server(tmp_path):
+    made = Fake(tmp_path / "server")
+    yield made
+    if not made.stopped.is_set():
+        made.stop()
+
+
+def test_a_server_edits_what_a_worker_gives_it(made, places, server, ledger_of, results_of):
+    task = replace(made().task, input="in")
+    (places / "out" / job.WORKFLOW).write_text(json.dumps({"prompt": GRAPH, "extra_data": {}}))
+    one = worker.Worker(task, server.url)
+    report = one.edit(whole(places))
+    assert numbers(report) == (3, 1, 1, None) and 0 < report.model <= report.busy
+    row = ledger_of("out")["b.png"]
+    assert results_of(places / "out")[row["result"]] == RESULT + (places / "in" / "b.png").read_bytes()
+    assert "bad.jpg" in ledger_of("out")["bad.jpg"]["error"]
+
+
+def test_a_server_that_stays_away_stops_the_job(made, places, server, monkeypatch):
+    from editkit.headless import editor as module
+
+    monkeypatch.setattr(module, "Options", lambda: Options(patience=0.1))
+    one = made()
+    (places / "out" / job.WORKFLOW).write_text(json.dumps({"prompt": GRAPH, "extra_data": {}}))
+    one = worker.Worker(one.task, server.url)
+    assert one.edit(Chunk("c0", whole(places).items[:1])).edited == 1
+    server.stop()
+    report = one.edit(Chunk("c1", whole(places).items[2:]))
+    assert "has been away" in report.stop and not (places / "out" / "ledger" / "c1.parquet").exists()
 
 
 def test_a_damaged_ledger_stops_the_job(made, places):
