@@ -20,7 +20,7 @@ from .task import Report, Task
 QUEUED = 1 << 20  # bytes of chunks that wait between reading and editing, and more for every worker:
 AHEAD, ITEM = 4, 256  # so many chunks, of that many bytes per picture
 CONTENTS = 256 << 20  # and this, where chunks hold the pictures themselves
-LEG = 5000  # chunks
+LEG = 5000  # chunks, or a hundredth of it for every worker where that is more
 READER = 0.01  # of a CPU: it waits most of the time
 
 
@@ -39,10 +39,12 @@ def run(task: Task, wanted: Resources, address: str | None) -> Progress:
 
     EditError, in one sentence, for what stops the whole; then what is finished stays, and another run goes on there.
     """
+    task.ledger().begin()
     held = 0 if isinstance(task.source(), Folder) else CONTENTS
     with cluster.connected(address, wanted, held) as ray:
         pool = cluster.fitted(ray, wanted, local=address is None)
-        task = replace(task, threads=max(1, math.floor(pool.cpus)))
+        leg = max(LEG, LEG * pool.workers // 100)
+        task = replace(task, threads=max(1, math.floor(pool.cpus)), leg=leg)
         progress, cursor = Progress(pool.workers), None
         try:
             while True:

@@ -236,7 +236,9 @@ def test_one_worker_is_as_two_and_what_is_killed_loses_and_doubles_nothing(
         path: [row[k] for k in PLAIN] for path, row in ledger.items()
     }
     assert os.listdir(tmp_path / "killed" / ".work") == []
-    part = next((tmp_path / "killed" / "ledger").iterdir())
+    parts = list((tmp_path / "killed" / "ledger").iterdir())
+    part = parts[0]
+    assert {p.suffix for p in parts} == {".parquet"}, "what the killed left half-written is gone"
     part.write_bytes(b"")
     said = here("in", "killed", "--ray", address, "--workers", "1", code=1)
     assert f"{part.name} is damaged; delete it and run again" in said

@@ -27,10 +27,15 @@ from editkit.tests.headless.fake_comfyui import RESULT, Fake
 GRAPH = {
     "1": {"class_type": "LoadImage", "inputs": {"image": "a.png"}, "_meta": {"title": "image"}},
     "2": {"class_type": "Painted", "inputs": {"image": ["1", 0], "steps": 4}, "_meta": {"title": "edit"}},
+<<<<<<< HEAD
     "3": {
         "class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": ""}, "_meta": {"title": "result"},
     },
 }  # fmt: skip
+=======
+    "3": {"class_type": "SaveImage", "inputs": {"images": ["2", 0]}, "_meta": {"title": "result"}},
+}
+>>>>>>> batch
 
 pytestmark = pytest.mark.usefixtures("fake_pack")
 
@@ -272,6 +277,21 @@ def test_a_server_that_stays_away_stops_the_job(made, places, server, monkeypatc
     server.stop()
     report = one.edit(Chunk("c1", whole(places).items[2:]))
     assert "has been away" in report.stop and not (places / "out" / "ledger" / "c1.parquet").exists()
+
+
+def test_a_worker_that_outlives_its_driver_blames_no_picture(made, places, monkeypatch):
+    """The next driver clears the folders away in which it works."""
+    real = Editor.save
+
+    def save(self, image, folder, **rest):
+        saved = real(self, image, folder, **rest)
+        job.clear(places / "out")
+        return saved
+
+    monkeypatch.setattr(Editor, "save", save)
+    one = made()
+    assert one.edit(whole(places)).stop and not list((places / "out" / "ledger").iterdir())
+    assert one.ledger.journal("c0").rows == {}
 
 
 def test_a_damaged_ledger_stops_the_job(made, places):
