@@ -27,15 +27,8 @@ from editkit.tests.headless.fake_comfyui import RESULT, Fake
 GRAPH = {
     "1": {"class_type": "LoadImage", "inputs": {"image": "a.png"}, "_meta": {"title": "image"}},
     "2": {"class_type": "Painted", "inputs": {"image": ["1", 0], "steps": 4}, "_meta": {"title": "edit"}},
-<<<<<<< HEAD
-    "3": {
-        "class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": ""}, "_meta": {"title": "result"},
-    },
-}  # fmt: skip
-=======
     "3": {"class_type": "SaveImage", "inputs": {"images": ["2", 0]}, "_meta": {"title": "result"}},
 }
->>>>>>> batch
 
 pytestmark = pytest.mark.usefixtures("fake_pack")
 
