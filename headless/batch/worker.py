@@ -190,8 +190,8 @@ def _hash(file: Path, home: Path) -> str:
 
 
 def not_the_pictures_fault(problem: BaseException | None) -> bool:
-    """Whether the next picture would fail as well: the disk is full or gone, a server stays away, the workflow as such is
-    refused (the picture's file could be read before), or a new driver has cleared away what this worker writes to."""
+    """Whether the next picture would fail as well: the disk is full or gone, a server stays away, the workflow as such
+    is refused (the picture itself could be read), or a new driver has cleared away what this worker writes to."""
     if isinstance(problem, OSError):  # of reading a picture it would have become a sentence
         return True
     while problem is not None:
