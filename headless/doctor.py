@@ -31,6 +31,7 @@ def doctor() -> int:
     _swiftedit()
     _editmgt()
     _icedit()
+    _shared()
     _credentials()
     _comfyui()
     print("\nMissing" if missing else "\nNothing that an edit needs is missing: try `python . demo`.")
@@ -218,6 +219,22 @@ def _icedit() -> None:
     print("\n".join(found) or "  no LoRA found in models/loras; only its own nodes need it (README, Edit by a diptych)")
 
 
+def _shared() -> None:
+    """Says what is there of the parts that several systems share; nothing else of the pack needs them."""
+    from . import found  # which reads headers as this module does
+
+    print("\nFLUX.1 (Kontext and ICEdit)")
+    print("\n".join(found.flux(comfyui())))
+    try:
+        judges, bundles = found.judges(weight_folders()[1:]), found.bundles()
+    except (ImportError, OSError):  # torch is missing, which has been said
+        return
+    print("\nJudges and faces")
+    print("\n".join(judges))
+    print("\nMobile bundles")
+    print("\n".join(bundles))
+
+
 def _icedit_file(path: Path) -> str | None:
     """A line on a LoRA file of ICEdit's, None for another one. Only the plain LoRA of a Fill takes its 384 channels."""
     try:
@@ -279,3 +296,12 @@ def _comfyui() -> None:
         text = ""
     version = re.search(r'__version__\s*=\s*"([^"]+)"', text)
     print(f"  {version[1] if version else 'of unknown version'}  {folder}")
+    from . import found
+
+    print(f"  front end {found.front_end(folder)}, for which the pack brings {_widgets()}")
+
+
+def _widgets() -> str:
+    """How many of the pack's own browser modules and help pages are there."""
+    web = PACK / "web"
+    return f"{len(list(web.rglob('*.js')))} modules and {len(list((web / 'docs').glob('*.md')))} help pages"

@@ -76,7 +76,9 @@ class Editor:
         """
         run = self._in_process if self.server is None else self._on_server
         given = [f"{name}={value}" for name, value in {IMAGE: str(image), **(sets or {})}.items()]
+        began = time.perf_counter()
         saved = [p for p in run(given, folder) if p.is_file()]
+        self.clock.seconds += 0.0 if self.server is None else time.perf_counter() - began
         if not saved:
             raise EditError("The node titled 'result' made no picture; title a node that saves one so.")
         return saved
@@ -142,7 +144,8 @@ def _upstream(prompt: Mapping, node: str) -> dict:
 
 
 class Clock:
-    """Adds up in `seconds` what the nodes of all runs took, but for those that read and save (`outside`)."""
+    """Adds up in `seconds` what the nodes of all runs took, but for those that read and save (`outside`); of a server
+    all that it took."""
 
     def __init__(self, outside: set[str]):
         self.seconds, self._outside = 0.0, outside

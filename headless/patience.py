@@ -15,6 +15,8 @@ RUNNING = ("queue_running",)
 class Away(EditError):
     """The server stayed away for longer than anyone wants to wait."""
 
+    down = True  # who has many items left keeps them for another time, and rejects none
+
 
 class Patient:
     """A server, asked again until it answers.

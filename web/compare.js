@@ -55,7 +55,7 @@ class View {
 
   listen() {
     for (const kind of ["pointerdown", "pointermove", "pointerup"]) {
-      this.root.addEventListener(kind, (event) => event.stopPropagation()); // else the canvas would drag the node
+      this.root.addEventListener(kind, (event) => event.stopPropagation()); // the canvas has the mouse too
     }
     this.frame.addEventListener("pointerdown", (event) => {
       if (event.button !== 0) return;

@@ -84,18 +84,19 @@ def _task(options: argparse.Namespace):
     """The task, and the workflow with its settings; everything that can be wrong with either is found here."""
     from ..editor import Editor
     from . import chunks
-    from .driver import LEG
     from .task import Task
 
     server = options.server[0] if options.server else None
     editor = Editor(options.workflow, server=server, sets=options.set)
     if options.seed is not None and not editor.seeds:
         raise EditError(f"{options.workflow} has no seed to set; title one `seed`, or leave --seed out.")
-    chunks.source(options.input, options.out, options.column)
+    if not any(chunks.source(options.input, options.out, options.column).chunks(1, None, lambda name: None)):
+        raise EditError(f"There are no pictures in {options.input}.")
     own = {value for value in editor.seeds.values() if 0 <= value < 1 << 64}
     task = Task(
-        str(options.input), str(options.out), os.getcwd(), options.block, time.time_ns(), LEG, options.seed,
-        own.pop() if len(own) == 1 else None, options.column, options.retry, workflow_hash=editor.workflow_hash,
+        str(options.input), str(options.out), os.getcwd(), options.block, time.time_ns(), seed=options.seed,
+        own_seed=own.pop() if len(own) == 1 else None, column=options.column, retry=options.retry,
+        workflow_hash=editor.workflow_hash,
     )  # fmt: skip
     return task, editor.work
 

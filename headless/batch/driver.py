@@ -17,9 +17,10 @@ from .chunks import Folder, Total
 from .progress import Progress
 from .task import Report, Task
 
-QUEUED = 1 << 20  # bytes of chunks that wait between reading and editing, where they hold no pictures
-CONTENTS = 256 << 20  # and per worker, where they do
-LEG = 5000  # chunks
+QUEUED = 1 << 20  # bytes of chunks that wait between reading and editing, and more for every worker:
+AHEAD, ITEM = 4, 256  # so many chunks, of that many bytes per picture
+CONTENTS = 256 << 20  # and this, where chunks hold the pictures themselves
+LEG = 5000  # chunks, or a hundredth of it for every worker where that is more
 READER = 0.01  # of a CPU: it waits most of the time
 
 
@@ -38,10 +39,12 @@ def run(task: Task, wanted: Resources, address: str | None) -> Progress:
 
     EditError, in one sentence, for what stops the whole; then what is finished stays, and another run goes on there.
     """
+    task.ledger().begin()
     held = 0 if isinstance(task.source(), Folder) else CONTENTS
     with cluster.connected(address, wanted, held) as ray:
         pool = cluster.fitted(ray, wanted, local=address is None)
-        task = replace(task, threads=max(1, math.floor(pool.cpus)))
+        leg = max(LEG, LEG * pool.workers // 100)
+        task = replace(task, threads=max(1, math.floor(pool.cpus)), leg=leg)
         progress, cursor = Progress(pool.workers), None
         try:
             while True:
@@ -50,8 +53,6 @@ def run(task: Task, wanted: Resources, address: str | None) -> Progress:
                     break
         finally:
             progress.close()
-    if not progress.pictures:
-        raise EditError(f"There are no pictures in {task.input}.")
     task.ledger().sweep()
     return progress
 
@@ -76,7 +77,7 @@ def _reports(ray, task: Task, pool: Resources, held: int, cursor: list | None) -
     """A leg's reports as they come, and its end as the last report of all but by chance in any place."""
     from ray.data import ActorPoolStrategy
 
-    _configure(QUEUED + held * (pool.workers + 1))
+    _configure(QUEUED + pool.workers * (AHEAD * ITEM * task.block + held))
     place = {"folder": str(PACK), "name": __package__.partition(".")[0], "task": task.text()}
     servers = cluster.servers(ray, pool.servers)
     pictures = ray.data.from_items([{"cursor": json.dumps(cursor)}]).map_batches(

@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from ..errors import EditError
-from ..files import make_folder, write
+from ..files import PART, make_folder, write
 from .chunks import Item
 
-LEDGER, RESULTS, WORK = "ledger", "results", ".work"
+LEDGER, RESULTS, WORK, BEGUN = "ledger", "results", ".work", "begun"
 DONE, FAILED = "done", "failed"
 DEATHS = 5  # so often may a worker die over a picture
 
@@ -107,15 +107,23 @@ class Ledger:
         left = [row for row in rows if not self.holds(row) or (retry and row.status == FAILED)]
         return [row.item() for row in rows] if rows and not left else None
 
-    def sweep(self) -> int:
-        """Takes away the files of chunks that the input no longer has, after a run that has met all others."""
-        gone = 0
+    def begin(self) -> None:
+        """Notes that a run begins, in the file system's own time."""
+        (self.out / WORK / BEGUN).write_text(str(self.stamp))
+
+    def sweep(self) -> None:
+        """Takes away what killed workers left half-written, and the files of chunks that the input no longer has, after
+        a run that has met all others.
+
+        One that was written since the run began stays: a worker of a killed driver may have outlived it a little.
+        """
+        began = (self.out / WORK / BEGUN).stat().st_ctime_ns
         with os.scandir(self.out / LEDGER) as entries:
             for entry in entries:
-                if entry.name.endswith(".parquet") and entry.stat().st_mtime_ns != self.stamp:
+                found = entry.stat()
+                unmet = found.st_mtime_ns != self.stamp and found.st_ctime_ns < began
+                if entry.name.endswith(PART) or (entry.name.endswith(".parquet") and unmet):
                     os.unlink(entry.path)
-                    gone += 1
-        return gone
 
     def journal(self, name: str) -> "Journal":
         return Journal(make_folder(self.out / WORK) / f"{name}.jsonl")

@@ -19,7 +19,7 @@ class Task:
     folder: str  # the driver's working folder, from which the two above may be named
     block: int
     stamp: int
-    leg: int  # chunks that one stream reads
+    leg: int = 1  # chunks that one stream reads
     seed: int | None = None  # from which, and from a picture's hash, its own seed follows
     own_seed: int | None = None  # the workflow's, which counts where there is no other
     column: str | None = None

@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from .. import pictures
-from ..errors import EditError
-from ..files import make_folder
+from ..errors import EditError, PromptRefused
+from ..files import Unwritable, make_folder
 from ..folders import Folders
 from .chunks import Chunk, Item
 from .job import WORKFLOW
@@ -108,7 +108,7 @@ class Worker:
             row = self._identified(file, row)
             return self._edited(file, row)
         except Exception as problem:
-            if _is_the_disks(problem):
+            if not_the_pictures_fault(problem):
                 raise
             said = str(problem) if isinstance(problem, EditError) else f"{type(problem).__name__}: {problem}"
             return replace(row, error=" ".join(spelled(said).split()))
@@ -189,9 +189,14 @@ def _hash(file: Path, home: Path) -> str:
     return digest.hexdigest()
 
 
-def _is_the_disks(problem: BaseException | None) -> bool:
-    """Whether a disk that is full, or gone, is behind an error."""
+def not_the_pictures_fault(problem: BaseException | None) -> bool:
+    """Whether the next picture would fail as well: the disk is full or gone, a server stays away, the workflow as such
+    is refused (the picture itself could be read), or a new driver has cleared away what this worker writes to."""
+    if isinstance(problem, OSError):  # of reading a picture it would have become a sentence
+        return True
     while problem is not None:
+        if isinstance(problem, PromptRefused | Unwritable) or getattr(problem, "down", False):
+            return True
         if isinstance(problem, OSError) and problem.errno in NOT_THE_PICTURE:
             return True
         problem = problem.__cause__

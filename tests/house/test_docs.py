@@ -14,7 +14,8 @@ ROOT = pack.ROOT
 SKIPPED = {".venv", ".git", "node_modules", "out"}
 PAGES = [p for p in sorted(ROOT.rglob("*.md")) if not SKIPPED & set(p.relative_to(ROOT).parts)]
 COMMANDS = {
-    "demo", "run", "queue", "edit", "export", "verify", "serve", "inspect", "train", "data", "bench", "eval", "doctor",
+    "demo", "run", "queue", "edit", "batch", "export", "verify", "serve", "inspect", "train", "data", "bench", "eval",
+    "doctor",
 }  # fmt: skip
 TARGETS = doc_checks.make_targets((ROOT / "Makefile").read_text(encoding="utf-8"))
 

@@ -23,13 +23,14 @@ async function contents(page) {
   return { ...graph, prompt };
 }
 
-/** The text of every dialog, message and error panel that lies over the canvas. */
+/** The text of every dialog, message and error panel that lies over the canvas; what a painter says on its node is no such. */
 export const said = (page) =>
   page.evaluate(() => {
     const places = "[role=dialog], [role=alert], .p-toast-message, [data-testid=error-overlay], [data-testid^=error-]";
     const opened = [...document.querySelectorAll('button[aria-controls][aria-expanded="true"]')];
     const details = opened.map((e) => document.getElementById(e.getAttribute("aria-controls"))).filter(Boolean);
-    return [...document.querySelectorAll(places), ...details].map((e) => e.innerText.trim()).filter(Boolean);
+    const over = [...document.querySelectorAll(places), ...details].filter((e) => !e.closest(".editkit-painter"));
+    return over.map((e) => e.innerText.trim()).filter(Boolean);
   });
 
 const settle = (page) => page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));

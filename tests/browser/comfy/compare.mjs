@@ -7,6 +7,12 @@ export function build(page, { zoom }) {
   return page.evaluate((scale) => {
     const { app, LiteGraph } = window;
     app.graph.clear();
+    window.leaked = []; // what the view should have kept to itself: the canvas drags, zooms and has keys of its own
+    for (const kind of ["pointerdown", "pointermove", "keydown"]) {
+      document.addEventListener(kind, ({ target, buttons }) => {
+        if (target.closest?.(".editkit-compare") && (buttons || kind === "keydown")) window.leaked.push(kind);
+      });
+    }
     const add = (type, x, y, values = {}) => {
       const node = LiteGraph.createNode(type);
       node.pos = [x, y];
@@ -63,7 +69,7 @@ export function state(page) {
       told: frame.ariaValueText, clip: [".a", ".b"].map((name) => getComputedStyle(found(name)).clipPath),
       place: found(".place").value, pager: seen(".pager"), layer: seen(".layer"), heat: seen(".heat"), pictures: seen(".a"),
  opacity: getComputedStyle(found(".heat")).opacity, hint: found(".hint").textContent,
-      sizes: found(".sizes").textContent, focused: document.activeElement === frame,
+      sizes: found(".sizes").textContent, leaked: window.leaked.splice(0), focused: document.activeElement === frame,
       node: [...node.pos], index: node.widgets.find((w) => w.name === "index").value, count: window.app.graph.nodes.length,
     };
   }, FRAME);

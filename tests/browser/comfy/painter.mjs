@@ -186,7 +186,8 @@ export async function queue(page, { id, seconds = 90 }) {
       });
       await window.app.queuePrompt(0, 1);
       const { how, prompt_id: prompt, exception_message: said } = await done;
-      const history = await (await api.fetchApi(`/history/${prompt}`)).json();
+      let history = {};
+      while (!history[prompt]) history = await (await api.fetchApi(`/history/${prompt}`)).json(); // it follows the news
       return { how, said, outputs: history[prompt]?.outputs?.[save.id]?.images ?? [] };
     },
     [id, seconds],

@@ -60,7 +60,7 @@ def test_a_lies_left_of_the_slider_and_b_at_its_size_right_of_it(compare):
 def test_the_mouse_moves_the_slider_and_not_the_node(compare):
     before = compare("state")
     seen = compare("drag", **{"from": 0.5, "to": 0.25})
-    assert seen["now"] == 25 and seen["told"] == "25 % A"
+    assert seen["now"] == 25 and seen["told"] == "25 % A" and seen["leaked"] == []
     assert all(clip != was for clip, was in zip(seen["clip"], before["clip"], strict=True))
     assert (seen["node"], seen["count"]) == (before["node"], before["count"])
     assert compare.colours("mouse", 0.2, 0.3, 0.9) == [RED, BLUE, BLUE]
@@ -74,7 +74,7 @@ def test_the_slider_stops_at_its_ends(compare):
 def test_the_keyboard_moves_the_slider_and_nothing_else(compare):
     before = compare("state")
     seen = compare("press", keys=["Home"])
-    assert seen["focused"] and seen["now"] == 0 and "0%" in seen["clip"][1]
+    assert seen["focused"] and seen["now"] == 0 and "0%" in seen["clip"][1] and seen["leaked"] == []
     assert compare.colours("home", 0.1) == [BLUE]
     assert compare("press", keys=["End"])["now"] == 100
     assert compare.colours("end", 0.9) == [RED]

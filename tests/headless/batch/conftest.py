@@ -35,3 +35,13 @@ def results_of():
         return {p.relative_to(out).as_posix(): p.read_bytes() for p in found}
 
     return read
+
+
+@pytest.fixture(autouse=True)
+def threads():
+    """A worker in this process sets how many threads torch uses; the tests after it have their own again."""
+    import torch
+
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)

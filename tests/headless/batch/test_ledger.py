@@ -72,12 +72,19 @@ def test_a_chunk_is_finished_when_its_results_are_there_whole(ledger):
 
 
 def test_the_sweep_takes_what_this_run_has_not_met(ledger):
-    Ledger(ledger.out, stamp=1).write("old", [row()])
-    Ledger(ledger.out, stamp=1).write("met", [row()])
+    killed = Ledger(ledger.out, stamp=1)
+    for name in ("old", "met", "late"):
+        killed.write(name, [row()])
+    (ledger.out / "ledger" / ".old.parquet.x.part").write_bytes(b"half")
+    time.sleep(0.02)  # more than a tick of the file system's clock
+    ledger.begin()
+    time.sleep(0.02)
     ledger.write("new", [row()])
     ledger.touch("met")
-    assert ledger.sweep() == 1
-    assert sorted(os.listdir(ledger.out / "ledger")) == ["met.parquet", "new.parquet"]
+    ledger.touch("late")
+    killed.write("late", [row()])  # by a worker that outlived its driver
+    ledger.sweep()
+    assert sorted(os.listdir(ledger.out / "ledger")) == ["late.parquet", "met.parquet", "new.parquet"]
 
 
 def test_a_journal_survives_its_writer(ledger):

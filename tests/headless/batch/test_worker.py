@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +21,14 @@ from editkit.headless.batch.wire import Desk, rows
 from editkit.headless.cli import main
 from editkit.headless.editor import Editor
 from editkit.headless.files import write
+from editkit.headless.queueing import Options
+from editkit.tests.headless.fake_comfyui import RESULT, Fake
+
+GRAPH = {
+    "1": {"class_type": "LoadImage", "inputs": {"image": "a.png"}, "_meta": {"title": "image"}},
+    "2": {"class_type": "Painted", "inputs": {"image": ["1", 0], "steps": 4}, "_meta": {"title": "edit"}},
+    "3": {"class_type": "SaveImage", "inputs": {"images": ["2", 0]}, "_meta": {"title": "result"}},
+}
 
 pytestmark = pytest.mark.usefixtures("fake_pack")
 
@@ -178,6 +187,14 @@ def test_a_kill_between_any_two_steps_leaves_whole_files_only(made, places, resu
     assert set(results_of(places / "out").values()) == expected
 
 
+def test_nothing_comes_into_results_or_ledger_but_by_a_move(made, places, results_of, monkeypatch):
+    moved, real = [], os.replace
+    monkeypatch.setattr(os, "replace", lambda a, b: moved.append(str(b)) or real(a, b))
+    made().edit(whole(places))
+    parts = {f"ledger/{name}" for name in os.listdir(places / "out" / "ledger")}
+    assert {str(Path("out") / name) for name in {*results_of(places / "out"), *parts}} <= set(moved)
+
+
 def test_a_picture_that_kills_its_workers_is_a_row_in_the_end(made, places, ledger_of, monkeypatch):
     def save(self, image, folder, **rest):
         raise Killed
@@ -213,6 +230,61 @@ def test_a_full_disk_stops_the_job_and_blames_no_picture(made, places, ledger_of
     assert not list((places / "out" / "ledger").iterdir())
     assert made().edit(whole(places)).stop is None and len(ledger_of("out")) == 5
     assert [r["path"] for r in ledger_of("out").values() if r["status"] == "failed"] == ["bad.jpg"]
+
+
+def test_a_workflow_that_is_refused_stops_the_job(made, places):
+    prompt = json.loads((shipped.WORKFLOWS / "tone.json").read_text())
+    prompt["3"]["inputs"]["strength"] = 7
+    (shipped.WORKFLOWS / "tone.json").write_text(json.dumps(prompt))
+    report = made().edit(whole(places))
+    assert "bigger than max of 1.0" in report.stop and not list((places / "out" / "ledger").iterdir())
+
+
+@pytest.fixture
+def server(tmp_path):
+    made = Fake(tmp_path / "server")
+    yield made
+    if not made.stopped.is_set():
+        made.stop()
+
+
+def test_a_server_edits_what_a_worker_gives_it(made, places, server, ledger_of, results_of):
+    task = replace(made().task, input="in")
+    (places / "out" / job.WORKFLOW).write_text(json.dumps({"prompt": GRAPH, "extra_data": {}}))
+    one = worker.Worker(task, server.url)
+    report = one.edit(whole(places))
+    assert numbers(report) == (3, 1, 1, None) and 0 < report.model <= report.busy
+    row = ledger_of("out")["b.png"]
+    assert results_of(places / "out")[row["result"]] == RESULT + (places / "in" / "b.png").read_bytes()
+    assert "bad.jpg" in ledger_of("out")["bad.jpg"]["error"]
+
+
+def test_a_server_that_stays_away_stops_the_job(made, places, server, monkeypatch):
+    from editkit.headless import editor as module
+
+    monkeypatch.setattr(module, "Options", lambda: Options(patience=0.1))
+    one = made()
+    (places / "out" / job.WORKFLOW).write_text(json.dumps({"prompt": GRAPH, "extra_data": {}}))
+    one = worker.Worker(one.task, server.url)
+    assert one.edit(Chunk("c0", whole(places).items[:1])).edited == 1
+    server.stop()
+    report = one.edit(Chunk("c1", whole(places).items[2:]))
+    assert "has been away" in report.stop and not (places / "out" / "ledger" / "c1.parquet").exists()
+
+
+def test_a_worker_that_outlives_its_driver_blames_no_picture(made, places, monkeypatch):
+    """The next driver clears the folders away in which it works."""
+    real = Editor.save
+
+    def save(self, image, folder, **rest):
+        saved = real(self, image, folder, **rest)
+        job.clear(places / "out")
+        return saved
+
+    monkeypatch.setattr(Editor, "save", save)
+    one = made()
+    assert one.edit(whole(places)).stop and not list((places / "out" / "ledger").iterdir())
+    assert one.ledger.journal("c0").rows == {}
 
 
 def test_a_damaged_ledger_stops_the_job(made, places):
