@@ -15,8 +15,8 @@ class Lap:
     """What making one picture took. seconds: None when it was there already.
 
     bound: "" for its own nodes and no others, "<=" when others ran meanwhile, ">=" when some of its own had run before,
-    "~" for both. memory: bytes at the peak, on the GPU or of the whole process; at_most: the process had held more
-    before, so that the peak is at most that.
+    "~" for both, or not known. memory: bytes at the peak, on the GPU or of the whole process; at_most: the process had
+    held more before, so that the peak is at most that.
     """
 
     seconds: float | None = None

@@ -4,9 +4,7 @@ import json
 import sys
 from pathlib import Path
 
-from ...models.editmgt import checkpoint as editmgt
 from ...models.errors import EditError
-from ...models.swiftedit import checkpoint as swiftedit
 
 KEY = "editkit"
 PACK = Path(__file__).resolve().parents[2]
@@ -81,6 +79,8 @@ def release_roots() -> list[Path]:
 
 def releases() -> dict[str, Path]:
     """Name -> folder of everything below those roots that holds a SwiftEdit release or a part of it."""
+    from ...models.swiftedit import checkpoint as swiftedit
+
     found: dict[str, Path] = {}
     for root in release_roots():
         for part in swiftedit.parts(root):
@@ -91,6 +91,8 @@ def releases() -> dict[str, Path]:
 
 def release_folder(name: str) -> Path:
     """The SwiftEdit folder of that name. EditError naming where it is looked for."""
+    from ...models.swiftedit import checkpoint as swiftedit
+
     found = releases()
     if name not in found:
         where = release_roots()[0] / (name or "swiftedit")
@@ -102,11 +104,16 @@ def release_folder(name: str) -> Path:
 
 def editmgt_folders() -> dict[str, Path]:
     """Name -> folder of everything below the `editkit` folders that holds EditMGT's or Meissonic's release in part."""
+    # it brings the networks, whose code no import of the pack needs
+    from ...models.editmgt import checkpoint as editmgt
+
     return dict(sorted((folder.name, folder) for root in reversed(roots()) for folder in editmgt.folders(root)))
 
 
 def editmgt_folder(name: str) -> Path:
     """The EditMGT folder of that name. EditError naming where it is looked for."""
+    from ...models.editmgt import checkpoint as editmgt
+
     found = editmgt_folders()
     if name not in found:
         where = roots()[0] / (name or "editmgt")

@@ -92,7 +92,7 @@ def _bound(start: Start, graph, node_id: str, name: str) -> tuple[str, str]:
     """How the time relates to that of the input's own nodes, and why."""
     after = finished(graph)
     if start.ran is None or after is None:
-        return "", "what else ran meanwhile is not known"
+        return "~", "what else ran meanwhile is not known"
     wired = _sources(graph, node_id)
     own = _upstream(graph, wired[name])
     others = set().union(*(_upstream(graph, source) for key, source in wired.items() if key != name))

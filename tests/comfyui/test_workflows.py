@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -22,6 +23,7 @@ TWINS = [p for p in SHIPPED if not downloads(read(p))]  # what runs right after 
 OTHERS = [p for p in SHIPPED if downloads(read(p))]
 RACES_SHEET = ("EditKit_race_", "_Edit_Race")  # what it is called here, and by `queue` after its node
 MOST_DIFFERENCE = 1 / 255 + 1e-6
+MILLISECONDS = re.compile(r" *[\d.]+ ms")  # of an export's report
 
 
 def prefixes(prompt: dict) -> dict[str, str]:
@@ -52,7 +54,7 @@ def on_server(server, prompt: dict) -> dict[str, list[np.ndarray]]:
 def said(command: list, folder) -> tuple[list[np.ndarray], list[str]]:
     """Runs `python FOLDER …`: the pictures that it says it made, in its order, and the other lines.
 
-    What a race measures of time and memory is no part of its result: its sheet and those columns are left out.
+    What is measured of time and memory is no part of its result: its sheet and those columns are left out.
     """
     cache = {"XDG_CACHE_HOME": str(folder / "cache"), "LOCALAPPDATA": str(folder / "cache"), "TMPDIR": str(folder)}
     done = subprocess.run(
@@ -67,9 +69,9 @@ def said(command: list, folder) -> tuple[list[np.ndarray], list[str]]:
 
 
 def untimed(line: str) -> str:
-    """A line of a race's table without its columns of seconds and memory, however wide; any other line as it is."""
+    """A line of a race's table without its columns of seconds and memory, however wide; any other without its times."""
     if not line.startswith("|"):
-        return line
+        return MILLISECONDS.sub(" TIME", line)
     cells = [cell.strip(" -") for cell in line.split("|")]
     return "|".join(cells[:7] + cells[9:])
 

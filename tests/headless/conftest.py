@@ -121,3 +121,29 @@ def fake_pack(tmp_path, monkeypatch, node):
     for name, kind in classes.items():
         monkeypatch.setitem(editkit.nodes.NODE_CLASS_MAPPINGS, name, kind)
     return {**STANDINS, **classes}
+
+
+@pytest.fixture
+def fake(tmp_path):
+    """A server for `queue`."""
+    from editkit.tests.headless.fake_comfyui import Fake
+
+    made = Fake(tmp_path / "server")
+    yield made
+    if not made.stopped.is_set():
+        made.stop()
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A working folder with a workflow, one photo, and a folder of five."""
+    from editkit.tests.headless.queued import GRAPH, picture
+
+    folder = tmp_path / "work"
+    (folder / "photos").mkdir(parents=True)
+    (folder / "w.json").write_text(json.dumps(GRAPH))
+    picture(folder / "a.png", 0)
+    for number in range(5):
+        picture(folder / "photos" / f"p{number}.png", number + 1)
+    monkeypatch.chdir(folder)
+    return folder

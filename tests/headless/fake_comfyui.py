@@ -41,7 +41,8 @@ UUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 class Fake:
     """A running server below `folder`; `url`. fault(method, path) says before each answer what goes wrong with it:
-    None, a status, "drop" (no answer), "half" (half an answer), "silent" (an answer that never ends)."""
+    None, a status, "drop" (nothing is done), "after" (it is done, and not answered), "half" (half an answer), "silent"
+    (an answer that never ends)."""
 
     def __init__(self, folder: Path, seconds: float = 0.01, port: int = 0):
         self.folder, self.seconds, self.port = folder, seconds, port
@@ -206,7 +207,8 @@ class _Handler(BaseHTTPRequestHandler):
         if path.startswith("/ws"):
             return self.listen()
         status, content = self.route(method, urllib.parse.urlsplit(path), body)
-        self.answer(status, content, wrong)
+        if wrong != "after":
+            self.answer(status, content, wrong)
 
     def answer(self, status: int, content, wrong) -> None:
         data = content if isinstance(content, bytes) else json.dumps(content).encode()

@@ -1,7 +1,8 @@
 """Turns a workflow as the canvas saves it (UI format) into the form that /prompt and the runner take (API format).
 
-The only reference converter is the front end's graphToPrompt; this one follows its rules for what the shipped
-workflows use: positional widget values with their hidden slots, links, notes and reroutes.
+The only reference converter is the front end's graphToPrompt, and tests/browser/comfy/test_templates.py holds every
+twin to it in three front ends. This one needs no browser and follows its rules for what the shipped workflows use:
+positional widget values with their hidden slots, links, notes and reroutes.
 Run as a script, it rewrites workflows/api/*.json from workflows/*.json.
 """
 
