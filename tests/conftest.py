@@ -9,6 +9,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
+# MKL rounds a small product by where its matrices lie in memory, and a file's tensors lie anywhere; STRICT rounds alike,
+# so that what is said to be bit-identical can be tested as that. It is read at the first product, here and in children.
+os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
+
 
 def load_pack() -> None:
     """Puts the pack in sys.modules as `editkit`, so that tests say `from editkit.models import …`."""

@@ -26,8 +26,8 @@ def test_pictures_are_those_of_this_process_each_time(server, photo, capsys):
     with Editor(TONE) as here, Editor(TONE, server=server.url) as there:
         assert here.workflow_hash == there.workflow_hash
         for sets in ({}, {"Correct Tone.strength": "0.5"}, {}):
-            made = [np.array(editor.edit(photo, sets=sets)) for editor in (here, there)]
-            assert np.array_equal(*made) and made[0].shape == (64, 96, 3)
+            made = [np.array(editor.edit(photo, sets=sets)).astype(int) for editor in (here, there)]
+            assert abs(made[0] - made[1]).max() <= 1 and made[0].shape == (64, 96, 3)
     assert capsys.readouterr().out == "", "callers tell of their pictures themselves"
 
 

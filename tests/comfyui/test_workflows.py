@@ -23,7 +23,7 @@ TWINS = [p for p in SHIPPED if not downloads(read(p))]  # what runs right after 
 OTHERS = [p for p in SHIPPED if downloads(read(p))]
 RACES_SHEET = ("EditKit_race_", "_Edit_Race")  # what it is called here, and by `queue` after its node
 MOST_DIFFERENCE = 1 / 255 + 1e-6
-MILLISECONDS = re.compile(r" *[\d.]+ ms")  # of an export's report
+MEASURED = re.compile(r" *[\d.]+ (ms|MB)\b")  # of an export's report: times and memory (a file's size has no unit)
 
 
 def prefixes(prompt: dict) -> dict[str, str]:
@@ -69,9 +69,9 @@ def said(command: list, folder) -> tuple[list[np.ndarray], list[str]]:
 
 
 def untimed(line: str) -> str:
-    """A line of a race's table without its columns of seconds and memory, however wide; any other without its times."""
+    """A line of a race's table without its columns of seconds and memory, however wide; any other without its own."""
     if not line.startswith("|"):
-        return MILLISECONDS.sub(" TIME", line)
+        return MEASURED.sub(r" \1", line)
     cells = [cell.strip(" -") for cell in line.split("|")]
     return "|".join(cells[:7] + cells[9:])
 
