@@ -8,26 +8,20 @@ from pathlib import Path
 
 from ...headless.files import write
 from ...models.errors import EditError
-from . import page, thumbs
+from . import page, settings, thumbs
 from .bootstrap import Paired, paired
 from .ledger import DONE, Ledger
 from .metrics.catalogue import METRICS
 from .papers import BENCHMARKS
-from .settings import NAME
 
 SHOWN = 12
 
 
 def read(out: Path) -> tuple[dict, dict[str, dict]]:
     """(settings, finished rows by id) of a run's folder. EditError for a folder that is none."""
-    path = out / NAME
-    if not path.is_file():
+    if not (out / settings.NAME).is_file():
         raise EditError(f"{out} holds no results of `eval`; name a folder that --out made.")
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as problem:
-        raise EditError(f"{path} cannot be read ({problem}); run the evaluation once more.") from None
-    return settings, {key: row for key, row in Ledger(out).rows.items() if row["status"] == DONE}
+    return settings.read(out), {key: row for key, row in Ledger(out).rows.items() if row["status"] == DONE}
 
 
 def compared(a: Path, b: Path, metric: str, seed: int) -> dict:
@@ -42,15 +36,30 @@ def compared(a: Path, b: Path, metric: str, seed: int) -> dict:
     if not shared:
         raise EditError(f"{a} and {b} have no finished sample in common.")
     wanted = [row for row in shared if rows_a[row]["final"]]
-    found = {name: _paired(name, rows_a, rows_b, wanted, seed) for name in METRICS}
+    apart = _measured_apart(first, second)
+    found = {name: _paired(name, rows_a, rows_b, wanted, seed) for name in METRICS if name not in apart}
     metrics = {name: pair for name, pair in found.items() if pair is not None}
+    if metric in apart:
+        raise EditError(f"{metric} does not compare: {apart[metric]}")
     chosen = _chosen(metric or BENCHMARKS[first["benchmark"]].headline, metrics, bool(metric))
     return {
         "benchmark": first["benchmark"], "a": str(a), "b": str(b), "shared": len(wanted), "seed": seed,
         "settings": [first, second], "ranked_by": chosen, "only_a": len(rows_a) - len(shared),
         "only_b": len(rows_b) - len(shared), "metrics": {n: _told(n, pair) for n, pair in metrics.items()},
-        "samples": _ranked(chosen, rows_a, rows_b, wanted),
+        "samples": _ranked(chosen, rows_a, rows_b, wanted), "left_out": _told_apart(apart),
     }  # fmt: skip
+
+
+def _measured_apart(first: dict, second: dict) -> dict[str, str]:
+    """Metric -> why its numbers of the two runs do not compare: another model, or another judge, has measured each."""
+    a, b = first["engines"], second["engines"]
+    said = {name: f"A was measured with {a[name]}, B with {b[name]}." for name in a if b.get(name, a[name]) != a[name]}
+    return {name: said[metric.engine] for name, metric in METRICS.items() if metric.engine in said}
+
+
+def _told_apart(apart: dict[str, str]) -> dict[str, str]:
+    """Why -> the metrics that it leaves out, joined."""
+    return {why: ", ".join(name for name in apart if apart[name] == why) for why in dict.fromkeys(apart.values())}
 
 
 def _paired(name: str, a: dict, b: dict, keys: Sequence[str], seed: int) -> Paired | None:
@@ -100,6 +109,7 @@ def lines(found: dict) -> list[str]:
         span = f"[{low}, {high}]"
         out.append(f"{name + ' ' + METRICS[name].arrow:<22}{a:>10}{b:>10}{difference:>10}  {span:<22}"
                    f"{told['wins']:>6.0%}  {told['better'] or 'not clear'}")  # fmt: skip
+    out += [f"left out: {names}: {why}" for why, names in found["left_out"].items()]
     out += ["", f"where they differ most by {found['ranked_by']}:"]
     metric = METRICS[found["ranked_by"]]
     for sample in found["samples"]:
@@ -113,13 +123,13 @@ def lines(found: dict) -> list[str]:
 def build(out: Path, found: dict) -> Path:
     """Writes OUT/comparison.json and OUT/page/index.html. Returns the page."""
     folder = page.fresh(out / "page")
-    parts = [_head(found), _table(found), _gallery(folder, found)]
+    parts = [_head(found), _table(found), page.left_out(found["left_out"]), _gallery(folder, found)]
     write(out / "comparison.json", lambda file: file.write(json.dumps(found, indent=1).encode()))
     return page.document(folder, f"{found['benchmark']}: A and B", parts)
 
 
 def _head(found: dict) -> str:
-    names = [" ".join((settings["workflow"], *settings["set"])) for settings in found["settings"]]
+    names = [" ".join((run["workflow"], *run["set"])) for run in found["settings"]]
     return (
         f"<h1>{escape(BENCHMARKS[found['benchmark']].title)}: A and B</h1>\n"
         f"<p>A: {escape(names[0])} <span class=\"soft\">({escape(found['a'])})</span><br>B: {escape(names[1])} "

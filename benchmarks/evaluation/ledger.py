@@ -16,8 +16,8 @@ from .metrics.catalogue import METRICS
 
 GATHERED, PARTS, LOCK = "rows.parquet", "rows", ".running"
 EVERY = 64  # rows that lie singly at most
-TEXTS = ("id", "key", "category", "session", "instruction", "source_caption", "target_caption", "marks", "status",
-         "error", "note", "result", "sha256", "stem")  # fmt: skip
+TEXTS = ("id", "key", "given", "category", "session", "instruction", "source_caption", "target_caption", "marks",
+         "status", "error", "note", "result", "sha256", "stem")  # fmt: skip
 NUMBERS = ("turn", "width", "height")
 DONE, FAILED = "done", "failed"
 

@@ -19,7 +19,8 @@ STYLE = Path(__file__).with_name("page.css")
 def build(out: Path, report: dict, rows: Sequence[dict], headline: str) -> Path:
     """Writes OUT/page/index.html with the pictures that it shows. Returns the file."""
     folder = fresh(out / "page")
-    parts = [_head(report), *(_table(table) for table in report["tables"]), _left_out(report), _means(report)]
+    parts = [_head(report), *(_table(table) for table in report["tables"])]
+    parts += [left_out(report["missing"], report["notes"]), _means(report)]
     chosen = spread([row for row in rows if row["status"] == DONE], headline)
     parts += [_gallery(out, folder, chosen, report["metrics"], headline), _failures(report), _foot(report)]
     return document(folder, f"{report['title']}: {report['settings']['workflow']}", parts)
@@ -89,9 +90,10 @@ def _cell(cell: dict, digits: int) -> str:
     return summary.shown(cell["value"], digits) + span
 
 
-def _left_out(report: dict) -> str:
-    lines = [f"<b>{escape(names)}</b>: {escape(why)}" for why, names in report["missing"].items()]
-    lines += [escape(note) for note in report["notes"]]
+def left_out(missing: dict[str, str], notes: Sequence[str] = ()) -> str:
+    """Metrics that are not there, each with its reason, and remarks. missing: a sentence -> names of metrics."""
+    lines = [f"<b>{escape(names)}</b>: {escape(why)}" for why, names in missing.items()]
+    lines += [escape(note) for note in notes]
     return "\n".join(f'<p class="missing">{line}</p>' for line in lines)
 
 

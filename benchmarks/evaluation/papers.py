@@ -115,8 +115,8 @@ def _emu() -> Benchmark:
         Table("ICEdit's Table 1", _columns(*_SOURCE), _one_row(*_SOURCE), "icedit_1",
               "Against the source. The paper's GPT column is GPT-4o with a threshold that it does not tell."),
         Table("EditMGT's Table 1, Emu Edit", _columns(*against), _one_row(*against), "editmgt_1_emu",
-              "Against edited_image (Emu Edit's own results) where the folder has it, as AnyBench's code does; EditMGT "
-              "does not say what its numbers are against."),
+              "Against edited_image (Emu Edit's own results) where the folder has it, as AnyBench's code does. EditMGT "
+              "follows MagicBrush's protocol (C.5), which compares with a true result; the test set itself has none."),
     )  # fmt: skip
     metrics = tuple(dict.fromkeys((*_SOURCE, "l1_source", *against, *VIE)))
     return Benchmark("emu-edit", "Emu Edit test", metrics, tables, headline="clip_out")

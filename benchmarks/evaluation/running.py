@@ -48,6 +48,7 @@ class Evaluation:
         """Does what is not done yet. EditError when the workflow fails from the first sample on, or a disk is full."""
         check_writable(self.out)
         self._succeeded, self._said = any(r["status"] == DONE for r in self.ledger.rows.values()), []
+        self._warm = False  # whether this process has made an edit, so that the models are loaded
         shown = bar(len(samples), label)
         try:
             for sample in samples:
@@ -64,24 +65,37 @@ class Evaluation:
             return
         try:
             source = self._source(sample)
-            result, seconds = self._edit(sample, source) if row is None else (self._saved(row), 0.0)
-        except Hopeless:
-            raise
+            result, seconds = self._edit(sample, source) if row is None else (self._saved(row), None)
         except EditError as error:
+            if isinstance(error, Hopeless) or getattr(error, "down", False):  # the sample is not to blame
+                raise
             self.ledger.add(self._row(sample, FAILED) | {"error": str(error)})
             return
         row = self._done(sample, result, seconds) if row is None else row
         self._measure(sample, row, Views(sample, source, result), todo)
 
     def _kept(self, sample: Sample) -> dict | None:
-        """The row of an edit that is there with its picture. EditError when it belongs to another sample."""
+        """The row of an edit that is there with its picture, made of the same mask, reference and turn before.
+
+        EditError when it belongs to another sample.
+        """
         row = self.ledger.rows.get(sample.id)
-        if row is not None and row["key"] != sample.key:
+        if row is None or row["status"] != DONE:
+            return None
+        if row["key"] != sample.key:
             raise EditError(
-                f"{self.out} holds a row {sample.id!r} of other words than --data has now; choose another --out."
+                f"{self.out} holds an edit {sample.id!r} of other words or of another picture than --data has now; "
+                "choose another --out."
             )
-        there = row is not None and row["status"] == DONE and (self.out / row["result"]).is_file()
+        there = row["given"] == self._given(sample) and (self.out / row["result"]).is_file()
         return dict(row) if there else None
+
+    def _given(self, sample: Sample) -> str:
+        """What an edit is made of beside its words and its source, in digests: another one, and it is made again."""
+        pictures = {name: getattr(sample, name) for name in ("mask", "reference") if name in self.inputs.fields}
+        parts = [f"{name} {picture.digest}" for name, picture in pictures.items() if picture is not None]
+        before = self._row_before(sample)
+        return " ".join(parts + ([f"before {before['sha256']}"] if before else []))
 
     def _wanted(self, sample: Sample) -> list[str]:
         names = applicable(self.metrics, lambda field: bool(getattr(sample, field)))
@@ -91,17 +105,26 @@ class Evaluation:
         """The result that a later turn of a session starts from; None for a first turn."""
         if not sample.session or sample.turn <= 1:
             return None
-        for row in self.ledger.rows.values():
-            if (row["session"], row["turn"], row["status"]) == (sample.session, sample.turn - 1, DONE):
-                return self.out / row["result"]
-        raise EditError("The turn before this one failed.")
+        row = self._row_before(sample)
+        if row is None:
+            raise EditError("The turn before this one was not made, so there is nothing to edit.")
+        return self.out / row["result"]
+
+    def _row_before(self, sample: Sample) -> dict | None:
+        """The row of the turn before this one, if it was made."""
+        wanted = (sample.session, sample.turn - 1, DONE)
+        rows = self.ledger.rows.values() if sample.session else ()
+        return next((row for row in rows if (row["session"], row["turn"], row["status"]) == wanted), None)
 
     def _source(self, sample: Sample) -> Image.Image:
         before = self._before(sample)
         return sample.source.load() if before is None else Image.open(before).convert("RGB")
 
-    def _edit(self, sample: Sample, source: Image.Image) -> tuple[Image.Image, float]:
-        """The edit and the seconds that it took. EditError when it cannot be made."""
+    def _edit(self, sample: Sample, source: Image.Image) -> tuple[Image.Image, float | None]:
+        """The edit and the seconds that it took, None for the first one, which also loads the models.
+
+        EditError when it cannot be made.
+        """
         with tempfile.TemporaryDirectory(prefix="editkit") as folder:
             sets = self.inputs.sets(sample, Path(folder))
             path = self._before(sample) or sample.source.path or _written(source, Path(folder) / "image.png")
@@ -111,8 +134,9 @@ class Evaluation:
             except EditError as error:
                 self._give_up_early(str(error))
                 raise
-            self._succeeded = True
-            return result, time.perf_counter() - began
+            seconds = time.perf_counter() - began if self._warm else None
+            self._succeeded = self._warm = True
+            return result, seconds
 
     def _give_up_early(self, said: str) -> None:
         """Ends a run that has never edited anything and fails at every picture."""
@@ -120,7 +144,7 @@ class Evaluation:
         if not self._succeeded and len(self._said) >= HOPELESS:
             raise Hopeless(f"The workflow failed at the first {HOPELESS} pictures: {said}")
 
-    def _done(self, sample: Sample, result: Image.Image, seconds: float) -> dict:
+    def _done(self, sample: Sample, result: Image.Image, seconds: float | None) -> dict:
         content = io.BytesIO()
         result.save(content, "PNG")
         path = self.out / RESULTS / f"{sample.stem}.png"
@@ -153,7 +177,7 @@ class Evaluation:
                "stem")  # fmt: skip
         empty = dict.fromkeys(("error", "note", "result", "sha256"), "")
         unknown = dict.fromkeys(("seconds", "width", "height", *METRICS))
-        asked = {name: getattr(sample, name) for name in own}
+        asked = {name: getattr(sample, name) for name in own} | {"given": self._given(sample)}
         return asked | empty | unknown | {"marks": " ".join(sample.marks), "status": status}
 
 

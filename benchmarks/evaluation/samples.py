@@ -5,6 +5,7 @@ import io
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -17,11 +18,22 @@ NAME_LENGTH = 80
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture that is read when it is needed. name: what an error calls it; path: where it lies as a file."""
+    """A picture that is read when it is needed. name: what an error calls it; path: where it lies as a file; content:
+    the bytes that it is made of, by which it is known again."""
 
     name: str
     read: Callable[[], Image.Image]
     path: Path | None = None
+    content: Callable[[], bytes | None] = bytes
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of its content in hex; nothing for a picture that is not there."""
+        try:
+            content = self.content()
+        except OSError:
+            return ""
+        return hashlib.sha256(content).hexdigest() if content else ""
 
     def load(self) -> Image.Image:
         """The picture in RGB, upright. EditError, in one sentence, when it is not there or is none."""
@@ -42,7 +54,7 @@ class Picture:
 
 def on_disk(path: Path) -> Picture:
     """A picture in a file."""
-    return Picture(str(path), lambda: Image.open(path), path)
+    return Picture(str(path), lambda: Image.open(path), path, path.read_bytes)
 
 
 def stored(name: str, read: Callable[[], bytes | None]) -> Picture:
@@ -54,7 +66,7 @@ def stored(name: str, read: Callable[[], bytes | None]) -> Picture:
             raise FileNotFoundError(name)
         return Image.open(io.BytesIO(content))
 
-    return Picture(name, opened)
+    return Picture(name, opened, content=read)
 
 
 @dataclass(frozen=True)
@@ -86,10 +98,11 @@ class Sample:
         """Where the metrics look for the edit."""
         return self.scored or self.mask
 
-    @property
+    @cached_property
     def key(self) -> str:
-        """A digest of what was asked, by which a row is known to belong to this sample."""
-        words = (self.id, self.instruction, self.source_caption, self.target_caption, self.session, str(self.turn))
+        """A digest of what was asked, the words and the source, by which a row is known to belong to this sample."""
+        words = (self.id, self.instruction, self.source_caption, self.target_caption, self.session, str(self.turn),
+                 self.source.digest)  # fmt: skip
         return hashlib.sha256("\0".join(words).encode()).hexdigest()[:16]
 
     @property

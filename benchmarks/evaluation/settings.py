@@ -13,20 +13,28 @@ SAME = {  # what must be as it was -> how an error calls it
 }  # fmt: skip
 
 
-def opened(out: Path, wanted: dict) -> dict:
-    """The settings of the folder, which are the wanted ones. EditError when it holds results of others."""
+def read(out: Path) -> dict:
+    """The settings of a run's folder. EditError for a file that cannot be read, or holds something else."""
     path = out / NAME
-    if not path.is_file():
-        return wanted
     try:
         known = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as problem:
-        raise EditError(f"{path} cannot be read ({problem}); choose another --out.") from None
+        if not isinstance(known, dict) or not isinstance(known.get("benchmark"), str):
+            raise ValueError("it is no record of a run")
+    except (OSError, ValueError, RecursionError) as problem:
+        raise EditError(f"{path} cannot be read ({problem}); put back a copy of it, or choose another --out.") from None
+    return {"workflow": "", "set": [], "engines": {}} | known
+
+
+def opened(out: Path, wanted: dict) -> dict:
+    """The settings of the folder, which are the wanted ones. EditError when it holds results of others."""
+    if not (out / NAME).is_file():
+        return wanted
+    known = read(out)
     for name, called in SAME.items():
         if known.get(name) != wanted[name]:
             was = f" ({known.get(name)})" if name not in ("workflow_hash", "map") else ""
             raise EditError(f"{out} holds results of another {called}{was}; choose another --out.")
-    return wanted | {"engines": known.get("engines", {})}
+    return wanted | {"engines": known["engines"]}
 
 
 def check_engines(out: Path, settings: dict, loaded: dict[str, str]) -> dict:

@@ -23,7 +23,7 @@ class Faces:
         places = finding.places(models)
         paths = [finding.file(name, places) for name in (EMBEDDER, DETECTOR)]
         if None in paths:
-            raise missing.weights(f"AuraFace ({EMBEDDER} and {DETECTOR})", SIZE, SOURCE, places[0])
+            raise missing.weights(f"AuraFace ({EMBEDDER} and {DETECTOR})", SIZE, SOURCE, finding.home(models))
         try:
             self.embed, self.find = face.Embedder(paths[0]), face.Detector(paths[1])
         except EditError as error:

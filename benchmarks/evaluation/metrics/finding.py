@@ -6,8 +6,13 @@ from ....nodes.host.folders import roots
 
 
 def places(models: Path | None) -> list[Path]:
-    """The folders, the first of which is where a missing model is to be put."""
+    """The folders, in their order."""
     return ([models] if models else []) + roots()
+
+
+def home(models: Path | None) -> Path:
+    """Where a missing model is to be put: --models, or a ComfyUI's models/editkit, or the one below this folder."""
+    return models or next((root for root in roots() if root.parent.is_dir()), roots()[-1])
 
 
 def folder(name: str, models: Path | None) -> Path | None:

@@ -27,7 +27,7 @@ class Lpips:
         hub = Path(torch.hub.get_dir()) / "checkpoints"
         path = finding.file(FILE, [*finding.places(models), hub])
         if path is None:
-            raise missing.weights("SqueezeNet for LPIPS", SIZE, SOURCE, finding.places(models)[0])
+            raise missing.weights("SqueezeNet for LPIPS", SIZE, SOURCE, finding.home(models))
         try:
             self.network = _LPIPS(net="squeeze", pnet_rand=True)
         except ModuleNotFoundError:

@@ -36,7 +36,7 @@ def load(known: Known, models: Path | None, **options):
         raise missing.package("transformers", "pip install -r requirements-eval.txt") from None
     folder = finding.folder(known.name, models)
     if folder is None:
-        place = finding.places(models)[0] / known.name
+        place = finding.home(models) / known.name
         raise missing.weights(f"{known.name} in transformers' format", known.size, known.source, place)
     try:
         model = getattr(transformers, known.kind).from_pretrained(folder, **FROM_FOLDER, **options)

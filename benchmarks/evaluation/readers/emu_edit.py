@@ -21,7 +21,7 @@ def read(folder: Path, options) -> Found:
         raise EditError(f"{folder} is not laid out as Emu Edit's test set is: there is no parquet file and no .jsonl.")
     rows = files.rows_of(paths, FIELDS)
     rows = [row for row in rows if not options.split or _split(row) in (options.split, "")]
-    splits = sorted({_split(row) for row in rows})
+    splits = sorted({_split(row) for row in rows} - {""})
     if len(splits) > 1:
         raise EditError(f"{folder} holds the splits {' and '.join(splits)}; choose one with --split.")
     kept = rows if options.keep_flawed else [row for row in rows if not flawed(row)]
@@ -40,8 +40,8 @@ def flawed(row: dict) -> bool:
 
 def _split(row: dict) -> str:
     """Of a row, or else of its file's name."""
-    named = str(row.get("split") or "")
-    return named if named in SPLITS else ""
+    named = str(row.get("split") or row["_file"])
+    return next((split for split in SPLITS if named.startswith(split)), "")
 
 
 def _sample(row: dict) -> Sample:

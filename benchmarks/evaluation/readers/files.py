@@ -42,8 +42,9 @@ def tables_below(folder: Path, kinds: tuple[str, ...], names: tuple[str, ...] = 
 
 
 def rows_of(paths: list[Path], fields: tuple[str, ...]) -> list[dict]:
-    """The rows of several tables, each with all the fields; `_folder` is where the table lies."""
-    return [having(row, fields, path) | {"_folder": path.parent} for path in paths for row in table(path)]
+    """The rows of several tables, each with all the fields; `_folder` and `_file` are where they were found."""
+    found = ((path, row) for path in paths for row in table(path))
+    return [having(row, fields, path) | {"_folder": path.parent, "_file": path.name} for path, row in found]
 
 
 def picture(cell: Any, folder: Path, name: str) -> Picture | None:

@@ -45,7 +45,7 @@ def holes(mask: Picture, source: Picture) -> Picture:
                 return ImageChops.invert(alpha).point(lambda level: 255 * (level > 0))
         return _white(found.convert("RGB"), source)
 
-    return Picture(mask.name, read)
+    return Picture(mask.name, read, content=mask.content)
 
 
 def _white(found: Image.Image, source: Picture) -> Image.Image:

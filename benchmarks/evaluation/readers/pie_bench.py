@@ -28,7 +28,7 @@ def read(folder: Path, options) -> Found:
 
 
 def _sample(key: str, row: dict, folder: Path) -> Sample:
-    runs, where = row["mask"], f"the mask of {key} in mapping_file.json"
+    runs = row["mask"]
     source = on_disk(folder / "annotation_images" / row["image_path"])
     return Sample(
         id=key,
@@ -36,10 +36,15 @@ def _sample(key: str, row: dict, folder: Path) -> Sample:
         instruction=files.text(row["editing_instruction"]),
         source_caption=_plain(row["original_prompt"]),
         target_caption=_plain(row["editing_prompt"]),
-        mask=Picture(where, lambda: from_runs(runs, SIDE, SIDE, border=False)),
-        scored=Picture(where, lambda: from_runs(runs, SIDE, SIDE, border=True)),
+        mask=_mask(key, runs, border=False),
+        scored=_mask(key, runs, border=True),
         category=TYPES.get(str(row["editing_type_id"]), str(row["editing_type_id"])),
     )
+
+
+def _mask(key: str, runs: list, border: bool) -> Picture:
+    name = f"the mask of {key} in mapping_file.json"
+    return Picture(name, lambda: from_runs(runs, SIDE, SIDE, border), content=lambda: str(runs).encode())
 
 
 def _plain(prompt: str) -> str:

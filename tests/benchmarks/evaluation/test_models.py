@@ -2,7 +2,6 @@
 
 import math
 import sys
-import types
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ from editkit.benchmarks.evaluation.metrics import clip, dino, face, judge, perce
 from editkit.benchmarks.evaluation.metrics.engines import Engines
 from editkit.benchmarks.evaluation.metrics.missing import Missing
 from editkit.models.icedit.judging import JudgeFailed
+from editkit.tests import faces
 from editkit.tests.benchmarks.evaluation import layouts
 from editkit.tests.loopback_judge import serving
 
@@ -170,45 +170,14 @@ def test_a_judge_that_is_down_is_asked_once(monkeypatch):
         assert len(server.requests) == 1
 
 
-@pytest.fixture
-def auraface(monkeypatch, tmp_path):
-    """AuraFace's two files, answered by stand-ins: one face at a place of the canvas, none on a black picture."""
-    for name in (face.EMBEDDER, face.DETECTOR):
-        (tmp_path / name).write_bytes(b"x")
-
-    class Session:
-        def __init__(self, path, providers):
-            self.finds = "scrfd" in path
-
-        def get_inputs(self):
-            shape = [1, 3, 640, 640] if self.finds else [1, 3, 112, 112]
-            return [types.SimpleNamespace(name="x", shape=shape)]
-
-        def run(self, outputs, feed):
-            from editkit.models.kontext.face import TEMPLATE
-
-            x = feed["x"]
-            if not self.finds:
-                return [x.mean((2, 3)) + 2]
-            found = [np.zeros((2 * (640 // s) ** 2, n), np.float32) for n in (1, 4, 10) for s in (8, 16, 32)]
-            if x.max() > 0:
-                found[2][2 * (4 * 20 + 4)], found[5][2 * (4 * 20 + 4)] = 0.9, 2
-                found[8][2 * (4 * 20 + 4)] = ((np.array(TEMPLATE) - 56) / 32).ravel()
-            return found
-
-    package = types.ModuleType("onnxruntime")
-    package.InferenceSession, package.__spec__ = Session, types.SimpleNamespace(name="onnxruntime")
-    monkeypatch.setitem(sys.modules, "onnxruntime", package)
-    return tmp_path
-
-
-def test_faces_are_compared_and_a_missing_one_is_no_number(auraface):
-    faces = face.Faces(auraface)
+def test_faces_are_compared_and_a_missing_one_is_no_number(monkeypatch, tmp_path):
+    faces.install(monkeypatch, tmp_path)
+    found = face.Faces(tmp_path)
     red, blue, black = (Image.new("RGB", (96, 96), c) for c in ((255, 0, 0), (0, 0, 255), (0, 0, 0)))
     a, b = np.array([3.0, 1, 1]), np.array([1.0, 1, 3])
-    assert faces.similarity(red, red) == pytest.approx(1)
-    assert faces.similarity(red, blue) == pytest.approx(a @ b / (a @ a), abs=1e-3)
-    assert math.isnan(faces.similarity(red, black))
+    assert found.similarity(red, red) == pytest.approx(1)
+    assert found.similarity(red, blue) == pytest.approx(a @ b / (a @ a), abs=1e-3)
+    assert math.isnan(found.similarity(red, black))
 
 
 @pytest.mark.parametrize(
@@ -227,6 +196,15 @@ def test_what_is_missing_is_named_with_its_size_and_source(engine, said, tmp_pat
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     with pytest.raises(Missing, match=said):
         Engines(tmp_path).get(engine)
+
+
+def test_without_a_comfyui_models_are_to_lie_below_the_current_folder(tmp_path, monkeypatch):
+    """Not beside the pack's parent, which need not be anybody's ComfyUI."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("editkit.nodes.host.folders.PACK", tmp_path / "deep" / "custom_nodes" / "pack")
+    assert f"put it into {tmp_path / 'models/editkit/dino-vits16'}." in Engines(None).missing("dino-s16")
+    (tmp_path / "deep" / "models").mkdir(parents=True)
+    assert f"put it into {tmp_path / 'deep/models/editkit/dino-vits16'}." in Engines(None).missing("dino-s16")
 
 
 def test_face_similarity_without_onnxruntime_or_files_is_named(tmp_path, monkeypatch):

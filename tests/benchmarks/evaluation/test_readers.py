@@ -107,6 +107,16 @@ def test_a_split_of_emu_edit_is_chosen(tmp_path):
     assert [s.id for s in read("emu-edit", folder, split="test").samples] == ["local-9"]
 
 
+def test_a_split_is_known_by_its_files_name_where_no_column_tells(tmp_path):
+    for split in ("validation", "test"):
+        rows = [{"instruction": "Make it red", "input_caption": "a dog", "output_caption": "a red dog", "task": split,
+                 "idx": 1, "image": layouts.photographs()[0]}]  # fmt: skip
+        layouts.parquet(tmp_path / "data" / f"{split}-00000-of-00001.parquet", rows)
+    with pytest.raises(EditError, match="test and validation; choose one with --split"):
+        read("emu-edit", tmp_path)
+    assert [s.id for s in read("emu-edit", tmp_path, split="validation").samples] == ["validation-1"]
+
+
 def test_anybench(tmp_path):
     found = read("anybench", layouts.anybench(tmp_path / "anybench")).samples
     assert [s.category for s in found] == ["color_alter", "implicit_change", "visual_bbox"]

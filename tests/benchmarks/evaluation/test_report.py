@@ -181,6 +181,22 @@ def test_two_runs_are_compared_in_pairs(runs, tmp_path):
     assert compare.compared(*runs, "", 0) == found and compare.compared(*runs, "psnr_outside", 0) != found
 
 
+def test_numbers_of_two_models_are_not_compared(runs, tmp_path):
+    for out, judge in zip(runs, ("judge one", "judge two"), strict=True):
+        book, record = Ledger(out), out / "run.json"
+        for row in list(book.rows.values()):
+            book.add(row | {"vie_overall": 5.0})
+        settings = json.loads(record.read_text())
+        record.write_text(json.dumps(settings | {"engines": settings["engines"] | {"judge": judge}}))
+    found = compare.compared(*runs, "", 0)
+    (why,) = found["left_out"]
+    assert why == "A was measured with judge one, B with judge two." and "vie_overall" in found["left_out"][why]
+    assert "vie_overall" not in found["metrics"] and "l1_target" in found["metrics"]
+    assert why in "\n".join(compare.lines(found)) and why in compare.build(tmp_path / "c", found).read_text()
+    with pytest.raises(EditError, match="vie_overall does not compare: A was measured with judge one"):
+        compare.compared(*runs, "vie_overall", 0)
+
+
 def test_a_run_against_itself_differs_in_nothing(runs):
     found = compare.compared(runs[0], runs[0], "", 0)
     assert all(told["difference"] == 0 and told["better"] == "" for told in found["metrics"].values())

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from editkit.benchmarks.evaluation import ledger, papers
+from editkit.benchmarks.evaluation import compare, ledger, papers
 from editkit.benchmarks.evaluation.ledger import Ledger
 from editkit.models.errors import EditError
 from editkit.tests.benchmarks.evaluation import layouts
@@ -199,15 +199,48 @@ def test_another_workflow_or_benchmark_needs_another_folder(evaluate, data, tmp_
     with pytest.raises(EditError, match=r"another benchmark \(folder\)"):
         evaluate("kontext-bench", layouts.kontext_bench(tmp_path / "k"), titles=WITHOUT_MASK)
     layouts.plain(data, instruction="Something else")
-    with pytest.raises(EditError, match="a row 'edit 0' of other words"):
+    with pytest.raises(EditError, match="an edit 'edit 0' of other words or of another picture"):
         evaluate("folder", data)
     assert len(rows(made.out)) == 3
+
+
+def test_another_folders_pictures_are_not_taken_for_edited_ones(evaluate, tmp_path):
+    """Edits by mask alone bear no words to tell two folders by."""
+    bare = dict.fromkeys(("id", "instruction", "source_caption", "target_caption"))
+    evaluate("folder", layouts.plain(tmp_path / "one", 2, **bare), titles=("mask",))
+    (other := layouts.plain(tmp_path / "other", 2, **bare)).joinpath("0_source.png").write_bytes(
+        (tmp_path / "one/1_source.png").read_bytes()
+    )
+    with pytest.raises(EditError, match="an edit '0001' of other words or of another picture"):
+        evaluate("folder", other, titles=("mask",))
+
+
+def test_an_edit_is_made_again_by_another_mask(evaluate, data):
+    assert len(evaluate("folder", data).editor.asked) == 3
+    layouts.save(Image.new("L", (layouts.WIDTH, layouts.HEIGHT), 255), data / "mask.png")
+    assert len(evaluate("folder", data).editor.asked) == 3
+    assert evaluate("folder", data).editor.asked == []
+
+
+def test_a_mask_that_the_workflow_does_not_take_is_only_measured_by(evaluate, data):
+    evaluate("folder", data, titles=WITHOUT_MASK)
+    layouts.save(Image.new("L", (layouts.WIDTH, layouts.HEIGHT), 255), data / "mask.png")
+    assert evaluate("folder", data, titles=WITHOUT_MASK).editor.asked == []
 
 
 def test_two_runs_do_not_write_into_one_folder(evaluate, data, tmp_path):
     with ledger.held(tmp_path / "out"), pytest.raises(EditError, match="Another run writes into .*out"):
         evaluate("folder", data)
     assert evaluate("folder", data).report["done"] == 3
+
+
+@pytest.mark.parametrize("content", ["[]", "{", '{"engines": {}}', "\xff"])
+def test_a_damaged_record_of_the_run_is_named(content, evaluate, data):
+    made = evaluate("folder", data)
+    (made.out / "run.json").write_bytes(content.encode("latin-1"))
+    for again in (lambda: evaluate("folder", data), lambda: compare.compared(made.out, made.out, "", 0)):
+        with pytest.raises(EditError, match="run.json cannot be read .*put back a copy of it, or choose another --out"):
+            again()
 
 
 def test_a_damaged_table_of_rows_is_named_and_nothing_is_overwritten(evaluate, data):
@@ -264,6 +297,33 @@ def test_a_workflow_that_fails_at_every_picture_ends_the_run(evaluate, tmp_path)
     assert len(rows(tmp_path / "out")) == 2
 
 
+def test_an_editor_that_is_away_ends_the_run_and_fails_no_sample(evaluate, tmp_path):
+    class Away(EditError):
+        down = True
+
+    data, left = layouts.plain(tmp_path / "data", 4), iter(range(2))
+
+    def leaving(picture, sets):
+        if next(left, None) is None:
+            raise Away("The server stayed away.")
+        return picture
+
+    with pytest.raises(EditError, match="The server stayed away"):
+        evaluate("folder", data, leaving)
+    assert [row["status"] for row in rows(tmp_path / "out").values()] == ["done", "done"]
+    assert len(evaluate("folder", data).editor.asked) == 2
+
+
+def test_the_first_edit_which_loads_the_models_is_not_timed(evaluate, data):
+    def slow_at_first(picture, sets, begun=[]):  # noqa: B006 - that is the point
+        time.sleep(0 if begun else 0.5)
+        begun.append(1)
+        return picture
+
+    made = evaluate("folder", data, slow_at_first, "--metrics", "l1_source")
+    assert made.report["metrics"]["seconds"]["count"] == 2 and made.report["metrics"]["seconds"]["value"] < 0.4
+
+
 def test_one_failure_among_others_does_not(evaluate, data):
     answers = iter([None, EditError("Too dark."), None])
 
@@ -311,7 +371,16 @@ def test_a_turn_after_a_failed_one_says_so(evaluate, tmp_path):
     data = layouts.magicbrush(tmp_path / "magic")
     report = evaluate("magicbrush", data, first_fails, "--turns", "multi", titles=WITHOUT_MASK).report
     errors = {failed["id"]: failed["error"] for failed in report["failed"]}
-    assert errors == {"139-output1": "No.", "139-output2": "The turn before this one failed.", "30-output1": "No."}
+    assert errors == {"139-output1": "No.", "30-output1": "No.",
+                      "139-output2": "The turn before this one was not made, so there is nothing to edit."}  # fmt: skip
+
+
+def test_a_turn_is_made_again_where_the_one_before_it_was(evaluate, tmp_path):
+    data, given = layouts.magicbrush(tmp_path / "magic"), ("--turns", "multi")
+    first = evaluate("magicbrush", data, darker, *given, titles=WITHOUT_MASK)
+    (first.out / "results" / "139-output1.png").unlink()
+    again = evaluate("magicbrush", data, lambda picture, sets: picture, *given, titles=WITHOUT_MASK)
+    assert [path.name for path, _ in again.editor.asked] == ["139-input.png", "139-output1.png"]
 
 
 def test_a_judge_that_says_nothing_leaves_the_marks_open(evaluate, data):
