@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -137,6 +138,17 @@ class _Stored:
             _Stored.last = (key, column)
         value = _Stored.last[1][self.number].as_py()
         return value["bytes"] if isinstance(value, dict) else value
+
+
+def number(value, column: str, index: int) -> float:
+    """A cell as a number. EditError for what is none, naming its row (from 0 here) and column."""
+    try:
+        found = float(value)
+    except (TypeError, ValueError):
+        found = math.nan
+    if not math.isfinite(found):
+        raise EditError(f"Row {index + 1} has {value!r} in the column {column}, which is no number.")
+    return found
 
 
 def _named(row: dict, root: Path, wanted: tuple[str, ...], optional: tuple[str, ...]) -> dict:

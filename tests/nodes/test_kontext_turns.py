@@ -1,7 +1,6 @@
 """Drift Meter as the canvas calls it, with lists and batches; Kontext Turn without ComfyUI."""
 
 import math
-import sys
 import types
 
 import numpy as np
@@ -12,6 +11,7 @@ from editkit.models.errors import EditError
 from editkit.models.kontext import face
 from editkit.nodes import NODE_CLASS_MAPPINGS
 from editkit.nodes.host import embeddings
+from editkit.tests import faces
 from editkit.tests.nodes.test_blazeedit import image, mask, run
 
 NAMES = NODE_CLASS_MAPPINGS["EditKitDriftMeter"].RETURN_NAMES
@@ -85,37 +85,12 @@ def test_a_clip_vision_without_an_embedding_is_named():
 
 @pytest.fixture
 def auraface(monkeypatch, tmp_path):
-    """AuraFace's two files as a user has them, answered by stand-ins: one face at a place of the canvas, or none."""
+    """AuraFace's two files as a user has them, answered by stand-ins."""
     folder = tmp_path / "models" / "editkit"
     (folder / "auraface").mkdir(parents=True)
-    for name in ("glintr100.onnx", "scrfd_10g_bnkps.onnx"):
-        (folder / "auraface" / name).write_bytes(b"")
+    faces.install(monkeypatch, folder / "auraface")
     monkeypatch.setattr(embeddings, "roots", lambda: [folder])
-
-    class Session:
-        def __init__(self, path, providers):
-            self.finds = "scrfd" in path
-
-        def get_inputs(self):
-            shape = [1, 3, 640, 640] if self.finds else [1, 3, 112, 112]
-            return [types.SimpleNamespace(name="x", shape=shape)]
-
-        def run(self, outputs, feed):
-            x = feed["x"]
-            if not self.finds:
-                return [x.mean((2, 3)) + 2]  # 1..3
-            found = [np.zeros((2 * (640 // s) ** 2, n), np.float32) for n in (1, 4, 10) for s in (8, 16, 32)]
-            if x.max() > 0:  # a black picture has no face
-                found[2][2 * (4 * 20 + 4)] = 0.9
-                found[5][2 * (4 * 20 + 4)] = 2
-                five = (np.array(face.TEMPLATE) - 56) / 32
-                found[8][2 * (4 * 20 + 4)] = five.ravel()
-            return found
-
-    package = types.ModuleType("onnxruntime")
-    package.InferenceSession, package.__spec__ = Session, types.SimpleNamespace(name="onnxruntime")
-    monkeypatch.setitem(sys.modules, "onnxruntime", package)
-    return {"face_model": "auraface/glintr100.onnx", "face_detector": "auraface/scrfd_10g_bnkps.onnx"}
+    return {"face_model": f"auraface/{faces.EMBEDDER}", "face_detector": f"auraface/{faces.DETECTOR}"}
 
 
 def test_faces_are_found_and_compared(auraface):

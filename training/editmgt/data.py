@@ -33,20 +33,10 @@ def best(rows: list[dict], share: float, column: str | None = None) -> list[dict
             f"There is no {looked} to choose the best {share:.0%} by, only {', '.join(map(str, rows[0]))}; name it "
             "with --score-column, or keep all with --best 1."
         )
-    scores = [_number(row.get(column), column, index) for index, row in enumerate(rows)]
+    scores = [tables.number(row.get(column), column, index) for index, row in enumerate(rows)]
     order = sorted(range(len(rows)), key=lambda i: (-scores[i], i))
     chosen = set(order[: math.ceil(share * len(rows))])
     return [row for index, row in enumerate(rows) if index in chosen]
-
-
-def _number(value, column: str, index: int) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not math.isfinite(number):
-        raise EditError(f"Row {index + 1} has {value!r} in the column {column}, which is no number.")
-    return number
 
 
 @dataclass(frozen=True)

@@ -94,7 +94,7 @@ def _curator(a, crew: Crew, out: Path) -> curation.Curator:
         out, a.short_side, None if "aesthetic" in a.skip else a.least_aesthetic, a.format, a.tries,
         writer=None if "suitability" in a.skip else crew.writer, captioner=crew.seer if a.caption else None,
         score=crew.aesthetics.score if crew.aesthetics else None,
-        captions=a.instructions == MODEL or "suitability" not in a.skip,
+        captions=a.instructions == MODEL or "suitability" not in a.skip, several=a.instructions == COLUMN,
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from ...models.errors import EditError
 from . import answers, pictures, prompts
 from .inputs import Picture
-from .ledger import Ledger, kept, rejected
+from .ledger import KEPT, Ledger, kept, rejected
 from .working import Pace, Refused, Voice, shown, work_off
 
 FOLDER = "pictures"
@@ -17,7 +17,7 @@ FOLDER = "pictures"
 @dataclass(frozen=True)
 class Curator:
     """What a picture has to be. judge: captions those that have none; writer: says whether a caption is suitable;
-    score: an aesthetic model. None: that is not asked."""
+    score: an aesthetic model. None: that is not asked. several: a picture may be there once for each instruction."""
 
     out: Path
     short_side: int = 1024
@@ -28,6 +28,7 @@ class Curator:
     captioner: Voice | None = None
     score: Callable | None = None
     captions: bool = True
+    several: bool = False
 
     def row(self, picture: Picture) -> dict:
         """The ledger's row of a picture; one that is kept lies in pictures/, at its new size. Down may be raised."""
@@ -88,19 +89,23 @@ def asked(writer: Voice, question: str, name: str, tries: int) -> tuple[bool, st
 
 
 def run(ledger: Ledger, found: list[Picture], curator: Curator, pace: Pace) -> None:
-    """Curates what is not in the ledger yet. Of the same picture twice, the second is rejected, unless it comes with an
-    instruction of its own. EditError where captions are needed and no picture has one."""
+    """Curates what is not in the ledger yet. Of the same picture twice, the second is rejected, unless it comes with
+    another instruction that is to be used. EditError where captions are needed and no picture has one."""
     if curator.captions and not curator.captioner and not any(p.caption for p in found):
         raise EditError(
             "No picture has a caption, and instructions are written from captions; put NAME.txt beside NAME.jpg, give "
             "a table with a column caption, or let --judge write them with --caption."
         )
-    first = {_same(row): row["key"] for row in ledger.rows.values() if row["status"] == "kept"}
+
+    def same(row: dict) -> tuple:
+        return row["digest"], row.get("instruction", "") if curator.several else ""
+
+    first = {same(row): row["key"] for row in ledger.of(KEPT)}
 
     def settle(row: dict) -> dict:
-        if row["status"] != "kept":
+        if row["status"] != KEPT:
             return row
-        other = first.setdefault(_same(row), row["key"])
+        other = first.setdefault(same(row), row["key"])
         if other == row["key"]:
             return row
         known = {k: v for k, v in row.items() if k not in ("key", "status", "picture")}
@@ -108,7 +113,3 @@ def run(ledger: Ledger, found: list[Picture], curator: Curator, pace: Pace) -> N
 
     todo = [picture for picture in found if picture.name not in ledger.rows]
     work_off(ledger, shown(todo, "curation"), curator.row, pace, settle)
-
-
-def _same(row: dict) -> tuple:
-    return row["digest"], row.get("instruction", "")

@@ -1,6 +1,5 @@
 """What a build starts from: a folder of pictures, or a table of them with captions, scores, instructions."""
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,8 +72,10 @@ def _picture(row: dict, number: int, base: Path) -> Picture:
     name = cell.relative_to(base).as_posix() if path and cell.is_relative_to(base) else str(cell) if path else "row"
     texts = {column: _text(row.get(column)) for column in ("caption", "instruction")}
     texts |= {column: _text(_first(row, column)) for column in ("target_caption", "category")}
+    score = _first(row, "aesthetic")
+    score = None if score is None else tables.number(score, "aesthetic", number)
     # Several edits of one picture are several rows.
-    return Picture(f"{name}#{number}", cell, **texts, aesthetic=_number(_first(row, "aesthetic"), number))
+    return Picture(f"{name}#{number}", cell, **texts, aesthetic=score)
 
 
 def _first(row: dict, column: str):
@@ -86,15 +87,3 @@ def _text(value) -> str:
     if isinstance(value, (list, tuple)):
         value = value[0] if value else ""
     return "" if value is None else " ".join(str(value).split())
-
-
-def _number(value, row: int) -> float | None:
-    if value is None:
-        return None
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not math.isfinite(number):
-        raise EditError(f"Row {row + 1} has the aesthetic score {value!r}, which is no number.")
-    return number

@@ -157,10 +157,10 @@ ALIASES = {
 
 
 def category(name: str) -> str | None:
-    """One of the seven by any of its names; `other` for none given, None for another word."""
-    name = " ".join(name.lower().replace("_", " ").split())
+    """One of the seven by any of its names; `other` for none given and by its own name, None for another word."""
+    name = " ".join(name.lower().replace("_", " ").split()) or OTHER
     name = ALIASES.get(name, name)
-    return name if name in CATEGORIES else None if name else OTHER
+    return name if name in (*CATEGORIES, OTHER) else None
 
 
 def categories(listed: str | None) -> list[str]:

@@ -118,6 +118,19 @@ def test_instructions_and_categories_of_a_column_are_taken_as_they_are(tmp_path)
     assert "aesthetic" not in table(tmp_path / "out")[0]
 
 
+def test_a_picture_that_a_table_names_twice_gets_one_new_instruction(tmp_path):
+    """Its own instructions, by which the rows differ, are not used."""
+    folder = scenes.write(tmp_path / "images", 2)
+    with (folder / "captions.csv").open("w", newline="") as file:
+        made = csv.writer(file)
+        made.writerow(("image", "caption", "aesthetic", "instruction"))
+        made.writerows((f"{n:02d}.png", scenes.caption(n), 5, f"Old {k}.") for n in range(2) for k in range(2))
+    assert World().run(folder, tmp_path / "out") == 0
+    assert [row["picture"] for row in table(tmp_path / "out")] == ["00.png#0", "01.png#2"]
+    refused = (tmp_path / "out/rejects.csv").read_text()
+    assert "it is the same picture as 00.png#0" in refused and "it is the same picture as 01.png#2" in refused
+
+
 def test_a_parquet_with_pictures_inside_is_read(tmp_path):
     import pyarrow
     from pyarrow import parquet
