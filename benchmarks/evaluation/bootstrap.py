@@ -10,7 +10,7 @@ RESAMPLES, LEVEL, CHUNK = 2000, 0.95, 250
 
 @dataclass(frozen=True)
 class Mean:
-    """A mean, its 95 % bootstrap interval and how many samples it is of. NaN for none."""
+    """A mean, its 95 % bootstrap interval and how many samples it is of. NaN for none; one has no interval."""
 
     value: float
     low: float
@@ -26,7 +26,7 @@ def mean(values: Sequence[float], resamples: int = RESAMPLES, seed: int = 0) -> 
     kept = np.asarray([v for v in values if v is not None and np.isfinite(v)], np.float64)
     if not len(kept):
         return NOTHING
-    low, high = interval(kept, resamples, seed)
+    low, high = interval(kept, resamples, seed) if len(kept) > 1 else (float("nan"),) * 2
     return Mean(float(kept.mean()), low, high, len(kept))
 
 
@@ -52,8 +52,8 @@ class Paired:
 
     @property
     def clear(self) -> bool:
-        """Whether the interval leaves zero out."""
-        return self.difference.count > 1 and (self.difference.low > 0 or self.difference.high < 0)
+        """Whether the interval, if there is one, leaves zero out."""
+        return self.difference.low > 0 or self.difference.high < 0
 
 
 def paired(a: Sequence[float], b: Sequence[float], better: str, resamples: int = 10000, seed: int = 0) -> Paired | None:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from ...headless.files import write
 from ...models.errors import EditError
-from . import page, settings, thumbs
+from . import page, settings, summary, thumbs
 from .bootstrap import Paired, paired
 from .ledger import DONE, Ledger
-from .metrics.catalogue import METRICS
+from .metrics.catalogue import METRICS, Metric
 from .papers import BENCHMARKS
 
 SHOWN = 12
@@ -82,8 +82,8 @@ def _told(name: str, pair: Paired) -> dict:
               "high": pair.difference.high}  # fmt: skip
     better = (pair.difference.value > 0) == (METRICS[name].better == "higher")
     verdict = ("B" if better else "A") if pair.clear else ""
-    return {k: v * scale for k, v in values.items()} | {"count": pair.difference.count, "wins": pair.wins,
-                                                       "better": verdict}  # fmt: skip
+    told = {k: None if math.isnan(v) else v * scale for k, v in values.items()}
+    return told | {"count": pair.difference.count, "wins": pair.wins, "better": verdict}
 
 
 def _ranked(metric: str, a: dict, b: dict, keys: Sequence[str]) -> list[dict]:
@@ -102,16 +102,15 @@ def _gap(metric: str, a: dict, b: dict) -> float:
 def lines(found: dict) -> list[str]:
     """The comparison as text."""
     out = [f"A: {found['a']}", f"B: {found['b']}", f"{found['shared']} samples that both have (B minus A)", ""]
-    out.append(f"{'metric':<22}{'A':>10}{'B':>10}{'B - A':>10}  {'95 % interval':<22}{'B wins':>7}  better")
+    out.append(f"{'metric':<26}{'A':>10}{'B':>10}{'B - A':>10}  {'95 % interval':<22}{'B wins':>7}  better")
     for name, told in found["metrics"].items():
-        digits = METRICS[name].digits + 1
-        a, b, difference, low, high = (f"{told[k]:.{digits}f}" for k in ("a", "b", "difference", "low", "high"))
-        span = f"[{low}, {high}]"
-        out.append(f"{name + ' ' + METRICS[name].arrow:<22}{a:>10}{b:>10}{difference:>10}  {span:<22}"
-                   f"{told['wins']:>6.0%}  {told['better'] or 'not clear'}")  # fmt: skip
+        metric = METRICS[name]
+        a, b, difference, span, wins, better = _texts(metric, told)
+        name = f"{metric.label} {metric.arrow}"
+        out.append(f"{name:<26}{a:>10}{b:>10}{difference:>10}  {span:<22}{wins:>7}  {better}")
     out += [f"left out: {names}: {why}" for why, names in found["left_out"].items()]
-    out += ["", f"where they differ most by {found['ranked_by']}:"]
     metric = METRICS[found["ranked_by"]]
+    out += ["", f"where they differ most by {metric.label}:"]
     for sample in found["samples"]:
         a, b = (sample[side] * metric.scale for side in ("a", "b"))
         said = sample["instruction"] or sample["target_caption"] or ""
@@ -150,21 +149,28 @@ def _table(found: dict) -> str:
     )
 
 
-def _line(metric, told: dict) -> str:
-    values = (told[k] for k in ("a", "b", "difference", "low", "high"))
-    a, b, difference, low, high = (f"{value:.{metric.digits + 1}f}" for value in values)
+def _line(metric: Metric, told: dict) -> str:
+    a, b, difference, span, wins, better = _texts(metric, told)
     kind = {"B": "good", "A": "bad"}.get(told["better"], "")
     return (
-        f"<tr><td>{escape(metric.name)} {metric.arrow}</td><td>{a}</td><td>{b}</td>"
+        f"<tr><td>{escape(metric.label)} {metric.arrow}</td><td>{a}</td><td>{b}</td>"
         f'<td class="{kind}">{difference}</td>'
-        f"<td>[{low}, {high}]</td><td>{told['wins']:.0%}</td><td>{told['better'] or 'not clear'}</td></tr>"
+        f"<td>{span}</td><td>{wins}</td><td>{better}</td></tr>"
     )
+
+
+def _texts(metric: Metric, told: dict) -> tuple[str, ...]:
+    """(A, B, difference, interval, wins, which is better) as they are printed."""
+    keys = ("a", "b", "difference", "low", "high")
+    a, b, difference, low, high = (summary.shown(told[key], metric.digits + 1) for key in keys)
+    span = "-" if told["low"] is None else f"[{low}, {high}]"
+    return a, b, difference, span, f"{told['wins']:.0%}", told["better"] or "not clear"
 
 
 def _gallery(folder: Path, found: dict) -> str:
     metric = METRICS[found["ranked_by"]]
     cards = "\n".join(_card(folder, found, sample, metric) for sample in found["samples"])
-    title = f'<h2>Where they differ most <span class="soft">by {escape(metric.name)}</span></h2>'
+    title = f'<h2>Where they differ most <span class="soft">by {escape(metric.label)}</span></h2>'
     return f'{title}\n<div class="cards">{cards}</div>'
 
 

@@ -17,8 +17,12 @@ STYLE = Path(__file__).with_name("page.css")
 
 
 def build(out: Path, report: dict, rows: Sequence[dict], headline: str) -> Path:
-    """Writes OUT/page/index.html with the pictures that it shows. Returns the file."""
+    """Writes OUT/page/index.html with the pictures that it shows. Returns the file.
+
+    headline: the metric by which samples are chosen and ordered; where it was not measured, the first that was.
+    """
     folder = fresh(out / "page")
+    headline = next((name for name in (headline, *report["metrics"]) if name in report["metrics"]), "")
     parts = [_head(report), *(_table(table) for table in report["tables"])]
     parts += [left_out(report["missing"], report["notes"]), _means(report)]
     chosen = spread([row for row in rows if row["status"] == DONE], headline)
@@ -98,13 +102,20 @@ def left_out(missing: dict[str, str], notes: Sequence[str] = ()) -> str:
 
 
 def _means(report: dict) -> str:
-    rows = "".join(
-        f"<tr><td>{escape(name)}</td><td>{_cell(found, 4)}</td><td>{found['count']}</td>"
-        f'<td style="text-align:left;white-space:normal">{escape(found["said"])}</td></tr>'
-        for name, found in report["metrics"].items()
-    )
+    rows = "".join(_line(name, found) for name, found in report["metrics"].items())
     head = "<tr><th>metric</th><th>mean and 95 % interval</th><th>samples</th><th></th></tr>"
     return f'<h2>Every metric</h2>\n<div class="scroll"><table><thead>{head}</thead><tbody>{rows}</tbody></table></div>'
+
+
+def _line(name: str, found: dict) -> str:
+    """A metric's mean, times the power of ten that its name tells."""
+    metric = METRICS.get(name)
+    label, scale, digits = (metric.label, metric.scale, metric.digits) if metric else (name, 1.0, 2)
+    cell = {k: None if found[k] is None else found[k] * scale for k in ("value", "low", "high")}
+    return (
+        f"<tr><td>{escape(label)}</td><td>{_cell(cell, digits + 1)}</td><td>{found['count']}</td>"
+        f'<td style="text-align:left;white-space:normal">{escape(found["said"])}</td></tr>'
+    )
 
 
 def spread(rows: Sequence[dict], metric: str) -> list[dict]:
@@ -162,7 +173,7 @@ def _copied(folder: Path, path: Path, prefix: str) -> str:
 def values(row: dict, names: Sequence[str]) -> str:
     """Some metrics of a row."""
     known = [(METRICS[n], row[n]) for n in names if n in METRICS and row[n] is not None and row[n] == row[n]]
-    cells = "".join(f"<div><span>{escape(m.name)}</span> {v * m.scale:.{m.digits}f}</div>" for m, v in known)
+    cells = "".join(f"<div><span>{escape(m.label)}</span> {v * m.scale:.{m.digits}f}</div>" for m, v in known)
     return f'<div class="values">{cells}</div>' if cells else ""
 
 

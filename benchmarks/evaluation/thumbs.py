@@ -11,7 +11,7 @@ from .metrics.views import Views
 from .samples import WHITE, Sample
 
 FOLDER, SIDE, QUALITY = "thumbs", 320, 85
-OUTLINE = (255, 64, 96)
+OUTLINE, HALO = (255, 64, 96), (255, 255, 255)  # seen on red, too
 KINDS = ("source", "result", "target")
 
 
@@ -44,8 +44,10 @@ def _outlined(picture: Image.Image, sample: Sample) -> Image.Image:
         mask = sample.mask.grey().resize(picture.size).point(lambda level: 255 * (level > WHITE))
     except EditError:
         return picture
-    edge = ImageChops.subtract(mask.filter(ImageFilter.MaxFilter(3)), mask.filter(ImageFilter.MinFilter(3)))
-    return Image.composite(Image.new("RGB", picture.size, OUTLINE), picture, edge)
+    for grown, colour in ((7, HALO), (3, OUTLINE)):
+        edge = ImageChops.subtract(mask.filter(ImageFilter.MaxFilter(grown)), mask.filter(ImageFilter.MinFilter(3)))
+        picture = Image.composite(Image.new("RGB", picture.size, colour), picture, edge)
+    return picture
 
 
 def _write(place: Path, picture: Image.Image) -> None:

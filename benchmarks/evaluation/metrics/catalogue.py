@@ -36,6 +36,11 @@ class Metric:
     def arrow(self) -> str:
         return "↑" if self.better == "higher" else "↓"
 
+    @property
+    def label(self) -> str:
+        """The name, with the power of ten that values are printed times."""
+        return self.name + "".join(self.title.partition("×")[1:])
+
 
 def _outside(measure: Callable) -> Callable[[Views, object], float]:
     """A comparison of result and source with the edit's region black in both."""

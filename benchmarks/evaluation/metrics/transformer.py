@@ -1,6 +1,8 @@
 """CLIP and DINO of local transformers folders: nothing is fetched, and no code of a folder runs."""
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,10 +41,25 @@ def load(known: Known, models: Path | None, **options):
         place = finding.home(models) / known.name
         raise missing.weights(f"{known.name} in transformers' format", known.size, known.source, place)
     try:
-        model = getattr(transformers, known.kind).from_pretrained(folder, **FROM_FOLDER, **options)
+        with _quiet(transformers.utils.logging):
+            model = getattr(transformers, known.kind).from_pretrained(folder, **FROM_FOLDER, **options)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError) as error:
         raise missing.damaged(f"{known.name} in {folder}", str(error).splitlines()[0]) from None
     return model.requires_grad_(False).eval().float().to(load_device()), folder
+
+
+@contextmanager
+def _quiet(logging) -> Iterator[None]:
+    """Keeps transformers' bars and its report of unused weights (DINO's pooler) off the terminal while it loads."""
+    before, shown = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+        if shown:
+            logging.enable_progress_bar()
 
 
 def identity(folder: Path) -> str:

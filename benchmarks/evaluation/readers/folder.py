@@ -27,7 +27,10 @@ def read(folder: Path, options) -> Found:
     tables = [p for kind in KINDS for p in sorted(folder.glob(f"*{kind}")) if not p.name.startswith(".")]
     if len(tables) != 1:
         there = f"{len(tables)} of them" if tables else "none"
-        raise EditError(f"{folder} needs one table (.csv, .jsonl or .parquet) of the pictures to edit; it has {there}.")
+        raise EditError(
+            f"{folder} needs one table (.csv, .jsonl or .parquet) of the pictures to edit, with the column source and, "
+            f"as you have them, mask, instruction, target; it has {there}."
+        )
     rows = [_named(row) for row in files.rows_of(tables, ())]
     lacking = next((number for number, row in enumerate(rows, 1) if row["source"] is None), None)
     if lacking is not None:

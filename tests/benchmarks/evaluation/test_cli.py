@@ -27,6 +27,7 @@ def test_a_shipped_workflow_is_evaluated_and_compared(root, data, tmp_path, caps
     assert run("compare", tmp_path / "a", tmp_path / "b", "--out", tmp_path / "c") == 0
     said = capsys.readouterr().out
     assert "1 samples that both have" in said and (tmp_path / "c/page/index.html").is_file()
+    assert "nan" not in said + (tmp_path / "c/comparison.json").read_text().lower()
     assert run(*given, "--set", "Correct Tone.strength=0.5", "--out", tmp_path / "a") == 1
     assert "holds results of another workflow" in capsys.readouterr().err
 

@@ -57,10 +57,12 @@ def test_the_edited_part_is_seen_alone():
     assert np.array_equal(made, np.asarray(OTHER) * region[..., None])
 
 
-def test_dino_is_the_cosine_of_the_class_tokens(models):
+def test_dino_is_the_cosine_of_the_class_tokens(models, capfd):
     import transformers
 
     own = dino.Dino(transformer.DINO_S16, models)
+    assert capfd.readouterr().err == "", "the pooler that is not needed is nothing to tell of"
+    assert transformers.utils.logging.is_progress_bar_enabled()
     model = transformers.ViTModel.from_pretrained(models / "dino-vits16", add_pooling_layer=False).eval()
     vectors = []
     for picture in (ONE, OTHER):  # 256 of 224: 37 of 32

@@ -22,6 +22,15 @@ def test_a_mean_leaves_out_what_is_no_number():
     assert bootstrap.mean([None]).count == 0
 
 
+def test_one_value_has_no_interval():
+    found = bootstrap.mean([2.0])
+    assert (found.value, found.count) == (2, 1) and np.isnan(found.low) and np.isnan(found.high)
+    pair = bootstrap.paired([1.0], [2.0], "higher")
+    assert pair.difference.value == 1 and not pair.clear
+    table = summary.report(papers.BENCHMARKS["folder"], [row("a", l1_target=0.25)], SETTINGS, {}, [])["tables"][0]
+    assert "±" not in "\n".join(summary.table_lines(table))
+
+
 def test_the_interval_is_the_one_that_statistics_expects():
     values = DRAW.normal(5, 2, 400)
     found = bootstrap.mean(values)
@@ -139,6 +148,26 @@ def test_the_page_shows_everything_and_lets_no_text_through_as_html(evaluate, tm
     assert "left out" not in text and "clip-vit-base-patch32" in text and "Failed" in text
 
 
+def test_small_numbers_are_shown_times_their_power_of_ten(evaluate, tmp_path):
+    """And without a target, samples come in the order of what was measured."""
+    data = layouts.plain(tmp_path / "data", target=None)
+    made = evaluate("folder", data, lambda photo, sets: photo.point(lambda level: min(level + 2, 255)))
+    text = (made.out / "page" / "index.html").read_text(encoding="utf-8")
+    (mse,) = re.findall(r"<td>mse_outside×10⁴</td><td>([\d.]+)<", text)
+    wanted = 1e4 * made.report["metrics"]["mse_outside"]["value"]
+    assert float(mse) == pytest.approx(wanted, abs=1e-3) and wanted > 0.1
+    assert "from the worst to the best psnr_outside" in text
+
+
+def test_the_masks_outline_is_seen_on_any_colour(evaluate, data):
+    made = evaluate("folder", data)
+    with Image.open(made.out / "thumbs" / f"{Ledger(made.out).rows['edit 0']['stem']}_source.jpg") as picture:
+        values = np.asarray(picture, int)
+    left, top, *_ = layouts.BOX
+    around = values[top + 4 : top + 16, left - 4 : left + 3]
+    assert abs(around - (255, 255, 255)).max(-1).min() < 40 and abs(around - (255, 64, 96)).max(-1).min() < 60
+
+
 def test_an_older_pages_pictures_go(evaluate, data):
     made = evaluate("folder", data)
     stale = made.out / "page" / "pictures" / "stale.jpg"
@@ -177,6 +206,9 @@ def test_two_runs_are_compared_in_pairs(runs, tmp_path):
     built = compare.build(tmp_path / "c", found).read_text()
     assert built.count("<img") == 4 * 4 and "&lt;b&gt;it&lt;/b&gt;" in built and "<b>it" not in built
     assert json.loads((tmp_path / "c/comparison.json").read_text())["shared"] == 4
+    of_b = np.mean([r["mse_outside"] for r in Ledger(runs[1]).rows.values()])
+    mse = f"mse_outside×10⁴ ↓         {0:>10.3f}{1e4 * of_b:>10.3f}"
+    assert mse in text and "mse_outside×10⁴ ↓</td>" in built
     assert len(list((tmp_path / "c/page/pictures").iterdir())) == 16
     assert compare.compared(*runs, "", 0) == found and compare.compared(*runs, "psnr_outside", 0) != found
 
