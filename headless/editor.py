@@ -124,13 +124,18 @@ class Editor:
     def _on_server(self, given: Sequence[str], folder: Path) -> list[Path]:
         """A job in the server's queue; its pictures come into the folder, which also holds the queue's record."""
         wanted = Workflow(_upstream(self.work.prompt, self.result), self.work.extra_data)
+        sets = [text for text in (*self.sets, *given) if self._node(text) in wanted.prompt]
         with folders.use(self.places):
-            (job,) = jobs.plan(wanted, RESULT, jobs.Wanted([*self.sets, *given]), self.registry)
+            (job,) = jobs.plan(wanted, RESULT, jobs.Wanted(sets), self.registry)
         job.stem = RESULT
         with Record(folder) as record:
             Queue(self.server, record, Options(), silent=True).run([job])
             names = [file["name"] for file in record.get(job.key())["files"]]
         return [folder / name for name in names if re.fullmatch(rf"{RESULT}(_\d+)?", Path(name).stem)]
+
+    def _node(self, assignment: str) -> str:
+        """The node that NAME=VALUE sets, which the result need not depend on, such as another branch's seed."""
+        return workflow.target(self.work.prompt, assignment.partition("=")[0].strip(), self.registry)[0]
 
 
 def _upstream(prompt: Mapping, node: str) -> dict:
