@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -124,20 +125,30 @@ def _parquet(path: Path) -> list[dict]:
 
 
 class _Stored:
-    """The bytes of a picture inside a parquet file; the row group that was read last is kept."""
+    """The bytes of a picture inside a parquet file; of the row group that was read last, the columns are kept.
+
+    One thread reads at a time: pyarrow's files are not for several, and another's row group would be another picture.
+    """
 
     last: tuple = ()
+    turn = threading.Lock()
 
     def __init__(self, file, group: int, column: str, number: int):
         self.file, self.group, self.column, self.number = file, group, column, number
 
     def __call__(self) -> bytes:
-        key = (id(self.file), self.group, self.column)
-        if _Stored.last[:1] != (key,):
-            column = self.file.read_row_group(self.group, columns=[self.column]).column(0)
-            _Stored.last = (key, column)
-        value = _Stored.last[1][self.number].as_py()
+        with _Stored.turn:
+            value = self._values()[self.number].as_py()
         return value["bytes"] if isinstance(value, dict) else value
+
+    def _values(self):
+        """The column in the row group."""
+        if _Stored.last[:2] != (self.file, self.group):
+            _Stored.last = (self.file, self.group, {})
+        columns = _Stored.last[2]
+        if self.column not in columns:
+            columns[self.column] = self.file.read_row_group(self.group, columns=[self.column]).column(0)
+        return columns[self.column]
 
 
 def number(value, column: str, index: int) -> float:
