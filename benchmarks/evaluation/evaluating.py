@@ -41,7 +41,7 @@ def evaluate(options: argparse.Namespace, editor: Edits, prompt: Mapping) -> dic
             Evaluation(options.out, editor, inputs, engines, metrics, ledger).run(samples, benchmark.name)
         finally:
             rows = [ledger.rows[s.id] for s in samples if s.id in ledger.rows]
-            report = summary.report(benchmark, rows, settings, missing, [*found.notes, *notes])
+            report = summary.report(benchmark, rows, settings, missing, [*found.notes, *notes], len(samples))
             if rows:
                 _write(options.out, report, rows, benchmark.headline)
     return report

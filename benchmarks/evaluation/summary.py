@@ -14,10 +14,14 @@ MOST_ERRORS = 10
 WIDTH = 33  # of a method's name in the text
 
 
-def report(benchmark: Benchmark, rows: Sequence[dict], settings: dict, missing: dict[str, str], notes: Sequence[str]):
+def report(
+    benchmark: Benchmark, rows: Sequence[dict], settings: dict, missing: dict[str, str], notes: Sequence[str],
+    samples: int | None = None,
+) -> dict:
     """Everything that the text, the JSON and the page say.
 
-    missing: a sentence -> the metrics that it leaves out, joined. A cell is null where nothing was measured.
+    missing: a sentence -> the metrics that it leaves out, joined. samples: how many there are, more than rows where a
+    run was stopped (default: as many). A cell is null where nothing was measured.
     """
     done = [row for row in rows if row["status"] == DONE]
     failed = [{"id": row["id"], "error": row["error"]} for row in rows if row["status"] == FAILED]
@@ -28,7 +32,7 @@ def report(benchmark: Benchmark, rows: Sequence[dict], settings: dict, missing: 
         "benchmark": benchmark.name,
         "title": benchmark.title,
         "settings": settings,
-        "samples": len(rows),
+        "samples": len(rows) if samples is None else samples,
         "done": len(done),
         "failed": failed,
         "open": open_ones,

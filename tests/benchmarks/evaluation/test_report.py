@@ -78,6 +78,24 @@ def test_printed_numbers_are_the_papers(table, method, numbers):
     assert [method, *numbers] in papers.printed()[table]["rows"]
 
 
+HEADS = {
+    "swiftedit_1": "PSNR MSE CLIP-whole CLIP-edited Runtime", "editmgt_1_emu": "CLIP-I CLIP-Out L1 DINO",
+    "editmgt_1_magicbrush": "CLIP-I CLIP-Out L1 DINO", "icedit_1": "CLIP-I CLIP-Out DINO GPT",
+    "icedit_2": "L1 CLIP-I DINO",
+    "editmgt_2": "BG-Change Color-Alt. Mat.-Mod. Motion Port. Style Add Remove Replace Text Tone Avg",
+    "editmgt_6_7": "remove replace add color appearance material action textual counting "
+                   "background tone style implicit relation",
+}  # fmt: skip
+
+
+def test_numbers_stand_below_the_heads_of_the_papers():
+    tables = {table.printed: table for made in papers.BENCHMARKS.values() for table in made.tables if table.printed}
+    assert set(tables) == set(HEADS)
+    for name, heads in HEADS.items():
+        for column, head in zip(tables[name].columns, heads.split(), strict=True):
+            assert column.replace(" source", "").replace(" ", "-").startswith(head), (name, column)
+
+
 def row(name, category="", **values):
     empty = dict.fromkeys((*METRICS, "seconds"))
     words = {"status": "done", "error": "", "note": "", "marks": "", "final": True}

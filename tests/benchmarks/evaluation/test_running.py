@@ -110,6 +110,7 @@ def test_a_stopped_run_goes_on_where_it_was(evaluate, data):
         evaluate("folder", data, stopping(2))
     kept = rows(data.parent / "out")
     assert list(kept) == ["edit 0", "edit 1"]
+    assert "2 of 3 samples" in (data.parent / "out" / "report.txt").read_text()
     made = evaluate("folder", data)
     assert [path.name for path, _ in made.editor.asked] == ["2_source.png"]
     assert {k: v for k, v in rows(made.out).items() if k in kept} == kept and made.report["done"] == 3
