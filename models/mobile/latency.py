@@ -22,11 +22,11 @@ def measure(path: Path, signature: str, inputs: list[dict]) -> dict:
     """
     arrays = {t["name"]: np.full(t["shape"], 0.5, np.float32) for t in inputs}
     latency, memory = {}, None
+    before = _settled()
     for threads in THREADS:
-        before = _settled()
         runner = open_interpreter(path, threads).get_signature_runner(signature)
         runner(**arrays)
-        if memory is None and before is not None:
+        if memory is None and before is not None:  # of the first: the second opens it into what the first left
             memory = max(0, resident() - before)
         latency[str(threads)] = round(min(_timed(runner, arrays) for _ in range(RUNS)), 2)
     return {"latency_ms": latency, "memory_bytes": memory}

@@ -10,8 +10,8 @@ import torch
 
 from editkit.benchmarks import children, cli, mobile, mobile_jobs, mobile_report, speed
 from editkit.models.errors import EditError
-from editkit.models.mobile import accuracy, convert, exporting, samples
-from editkit.tests.tiny import tiny_model
+from editkit.models.mobile import accuracy, exporting, samples
+from editkit.tests.bundles import reusing
 
 KINDS = ("int8", "fp32")
 
@@ -37,31 +37,19 @@ class Idleness:
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    """(model, {quantisation: bundle folder}), converted once: the second bundle takes the first one's float files."""
-    for package in ("litert_torch", "ai_edge_quantizer", "ai_edge_litert"):
-        pytest.importorskip(package, reason=f"{package} is not installed (requirements-mobile.txt)")
-    model, place, real = tiny_model(), tmp_path_factory.mktemp("bundles"), convert.convert
-    model.relight_head.load_state_dict(model.shadow_head.state_dict())  # one conversion less
-
-    def once(name, module, model, sizes, path):
-        kept = place / f"{'shadow' if name == 'relight' else name}.tflite"
-        if not kept.exists():
-            real(name, module, model, sizes, kept)
-        shutil.copyfile(kept, path)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(convert, "convert", once)
-        folders = {kind: place / kind for kind in KINDS}
+def exported(tiny, converted, tmp_path_factory):
+    """(model, {quantisation: bundle folder}) of the tiny model, from its files that were converted once."""
+    folders = {kind: tmp_path_factory.mktemp("bundles") / kind for kind in KINDS}
+    with reusing(tiny, converted):
         for kind, folder in folders.items():
-            exporting.export(model, exporting.Request(folder, kind, [64]))
-    return model, folders
+            exporting.export(tiny, exporting.Request(folder, kind, [64]))
+    return tiny, folders
 
 
 @pytest.fixture(scope="module")
-def measured(tiny):
+def measured(exported):
     """The rows of one run of everything on the tiny bundles, and the watch of that run."""
-    model, folders = tiny
+    model, folders = exported
     watch = Idleness({"before": 0.01, "timing": 0.04, "after": 0.0})
     kit = mobile.Kit(model, source="tiny", bundles=list(folders.values()))
     return mobile.run(kit, threads=(1, 2), quick=True, watch=watch), watch
@@ -98,19 +86,19 @@ def test_speed_is_judged_at_one_thread_for_int8_as_a_whole_and_per_part(measured
     assert aims == [3.5] * len(parts)
 
 
-def test_sizes_and_memory_are_those_of_the_files(measured, tiny):
+def test_sizes_and_memory_are_those_of_the_files(measured, exported):
     rows, _ = measured
-    for kind, folder in tiny[1].items():
+    for kind, folder in exported[1].items():
         files = list(folder.glob("*.tflite"))
         total = sum(f.stat().st_size for f in files) / 1e6
         assert value(rows, "size", f"{kind} all files") == pytest.approx(total)
         assert all(0.1 < value(rows, "memory", f"{kind} {f.stem}") < 500 for f in files)
 
 
-def test_accuracy_is_what_the_export_found_and_judged_by_what_a_file_is_made_of(tiny):
-    model, folders = tiny
+def test_accuracy_is_what_the_export_found_and_judged_by_what_a_file_is_made_of(exported):
+    model, folders = exported
     bundles = mobile.opened([folders["int8"]], mobile.Kit(model))
-    data, cases = bundles[0].manifest.data, samples.cases(model, 64)
+    data, cases = bundles[0].manifest.data, samples.cases(model, 64, per_task=1)
     rows = mobile.accuracies(bundles, cases, trained=True)
     found = {r["what"]: r for r in rows}
     for file in data["files"]:
@@ -128,8 +116,8 @@ def test_accuracy_is_what_the_export_found_and_judged_by_what_a_file_is_made_of(
     assert {r["kind"] for r in mobile.accuracies(bundles, cases[::3], trained=False)} == {"info"}
 
 
-def test_both_sides_compute_the_same_from_the_same_arrays(tiny):
-    model, folders = tiny
+def test_both_sides_compute_the_same_from_the_same_arrays(exported):
+    model, folders = exported
     cases = samples.cases(model, 64, per_task=1)
     (bundle,) = mobile.opened([folders["fp32"]], mobile.Kit(model))
     eager, files = mobile_jobs.torch_jobs(model, cases), mobile_jobs.litert_jobs(bundle, cases, 1)
@@ -146,8 +134,8 @@ def test_both_sides_compute_the_same_from_the_same_arrays(tiny):
                 assert accuracy.psnr(torch.from_numpy(np.array(wanted)), made) > 80, (part, name)
 
 
-def test_a_bundle_of_other_weights_or_another_canvas_is_refused(tiny):
-    model, folders = tiny
+def test_a_bundle_of_other_weights_or_another_canvas_is_refused(exported):
+    model, folders = exported
     with pytest.raises(
         EditError, match="was not made of the weights of 'small'; name its model with --model"
     ):
@@ -156,8 +144,8 @@ def test_a_bundle_of_other_weights_or_another_canvas_is_refused(tiny):
         mobile.opened([folders["int8"]] * 2, mobile.Kit(model))
 
 
-def test_a_damaged_bundle_is_refused(tiny, tmp_path):
-    model, folders = tiny
+def test_a_damaged_bundle_is_refused(exported, tmp_path):
+    model, folders = exported
     copy = shutil.copytree(folders["int8"], tmp_path / "copy")
     data = bytearray((copy / "decoder.tflite").read_bytes())
     data[len(data) // 2] ^= 1
@@ -166,11 +154,11 @@ def test_a_damaged_bundle_is_refused(tiny, tmp_path):
         mobile.opened([copy], mobile.Kit(model))
 
 
-def test_memory_is_measured_without_torch(tiny):
-    found = children.alone("memory", [tiny[1]["int8"] / "decoder.tflite", 1], "Running it")
+def test_memory_is_measured_without_torch(exported):
+    found = children.alone("memory", [exported[1]["int8"] / "decoder.tflite", 1], "Running it")
     assert found["torch"] is False and found["bytes"] > 0
     with pytest.raises(EditError, match="^Running it failed: "):
-        children.alone("memory", [tiny[1]["int8"] / "manifest.json", 1], "Running it")
+        children.alone("memory", [exported[1]["int8"] / "manifest.json", 1], "Running it")
 
 
 def test_the_report_has_the_papers_tables_and_every_bar(measured):

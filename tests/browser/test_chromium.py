@@ -1,7 +1,8 @@
 """The page in headless Chromium, on a real bundle: golden edits, a user's edits, and what it says when it cannot.
 
 Needs Node, Chromium, LiteRT.js and playwright-core (`npm install @litertjs/core@2.5.3 playwright-core` in the pack's
-folder, or EDITKIT_NODE_MODULES), and a bundle: EDITKIT_BUNDLE names one, else it is exported here with litert-torch.
+folder, or EDITKIT_NODE_MODULES), and a bundle: EDITKIT_BUNDLE names one, else the shipped weights are exported with
+litert-torch: in 8 bits, as other tests have them too, and by `make test-long` in 32.
 """
 
 import importlib.util
@@ -50,13 +51,15 @@ def tools(root):
 
 
 @pytest.fixture(scope="session")
-def bundle(tools, tmp_path_factory):
-    """A bundle with this page: a copy of EDITKIT_BUNDLE, or one exported here."""
+def bundle(request, tools, tmp_path_factory):
+    """A bundle with this page: a copy of EDITKIT_BUNDLE or of the one that tests share, or one exported here."""
     folder = tmp_path_factory.mktemp("bundles") / "bundle"
     if os.environ.get("EDITKIT_BUNDLE"):
         shutil.copytree(os.environ["EDITKIT_BUNDLE"], folder)
     elif importlib.util.find_spec("litert_torch") is None:
         pytest.skip("litert-torch is not installed and EDITKIT_BUNDLE names no bundle")
+    elif os.environ.get("EDITKIT_LONG") != "1":
+        shutil.copytree(request.getfixturevalue("small_bundle"), folder)
     else:
         from editkit.models.mobile import exporting
 

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -76,14 +77,14 @@ def untimed(line: str) -> str:
     return "|".join(cells[:7] + cells[9:])
 
 
-def headless(python, twin, folder):
+def headless(python, twin, folder, *options):
     """What `run` makes of a workflow, in a process of its own."""
-    return said([python, pack.ROOT, "run", twin, "--out", "alone"], folder)
+    return said([python, pack.ROOT, "run", twin, "--out", "alone", *options], folder)
 
 
-def sent(server, twin, folder):
+def sent(server, twin, folder, *options):
     """What `queue` makes of it on the server, with the standard library alone."""
-    client = [sys.executable, "-I", "-S", pack.ROOT, "queue", twin, "--server", server.url, "--out", "sent"]
+    client = [sys.executable, "-I", "-S", pack.ROOT, "queue", twin, "--server", server.url, "--out", "sent", *options]
     return said(client, folder)
 
 
@@ -98,12 +99,27 @@ def has_package(python, name: str) -> bool:
     return subprocess.run([str(python), "-c", code], capture_output=True, timeout=60).returncode == 0
 
 
+def with_tiny_weights(server, weights, folder) -> list[str]:
+    """Puts a model of few weights where both look for models. Returns the options that choose it."""
+    for place in (server.base, folder):
+        shutil.copytree(weights, place / "models" / "editkit" / "tiny", dirs_exist_ok=True)
+    return ["--set", "Load BlazeEdit.model=tiny"]
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("twin", TWINS, ids=lambda p: p.stem)
-def test_the_server_and_the_headless_runner_give_the_same_picture(server, checkout, twin, tmp_path):
-    lacking = [p for p in needed_packages(read(twin)) if not has_package(checkout.python, p)]
+def test_the_server_and_the_headless_runner_give_the_same_picture(
+    server, checkout, twin, tmp_path, tiny_weights, at_length
+):
+    """With the weights that ship; an export, unless at length, with few (with those that ship it is tested elsewhere)."""
+    needed, options = needed_packages(read(twin)), []
+    lacking = [p for p in needed if not has_package(checkout.python, p)]
     if lacking:
         pytest.skip(f"{checkout.python} lacks {', '.join(lacking)} (requirements-mobile.txt)")
-    (alone, texts), (queued, their_texts) = headless(checkout.python, twin, tmp_path), sent(server, twin, tmp_path)
+    if needed and at_length(True, False):
+        options = with_tiny_weights(server, tiny_weights, tmp_path)
+    alone, texts = headless(checkout.python, twin, tmp_path, *options)
+    queued, their_texts = sent(server, twin, tmp_path, *options)
     assert alone and [p.shape for p in queued] == [p.shape for p in alone]
     assert texts == their_texts
     worst = max(float(np.abs(a - b).max()) for a, b in zip(queued, alone, strict=True))
