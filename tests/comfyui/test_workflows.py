@@ -111,7 +111,7 @@ def with_tiny_weights(server, weights, folder) -> list[str]:
 def test_the_server_and_the_headless_runner_give_the_same_picture(
     server, checkout, twin, tmp_path, tiny_weights, at_length
 ):
-    """With the weights that ship; an export, unless at length, with few (it is tested with those that ship elsewhere)."""
+    """With the weights that ship; an export, unless at length, with few (those that ship are exported elsewhere)."""
     needed, options = needed_packages(read(twin)), []
     lacking = [p for p in needed if not has_package(checkout.python, p)]
     if lacking:
