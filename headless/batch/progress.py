@@ -54,9 +54,16 @@ class Progress:
         if now - self._shown < (EVERY_TERMINAL if terminal else EVERY_LOG):
             return
         self._shown = now
-        print(f"\r\033[K{self.line()}" if terminal else self.line(), end="" if terminal else "\n", file=sys.stderr)
-        sys.stderr.flush()
+        if terminal:
+            in_place(self.line())
+        else:
+            print(self.line(), file=sys.stderr, flush=True)
 
     def close(self) -> None:
-        if sys.stderr.isatty():
-            print("\r\033[K", end="", file=sys.stderr, flush=True)
+        in_place("")
+
+
+def in_place(text: str) -> None:
+    """Puts a text where the last one stood, on a terminal; nothing in a log."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)

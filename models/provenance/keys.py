@@ -107,7 +107,8 @@ def _self_signed() -> Certificate:
             return certificates.check(pem, pem)
         except EditError as problem:
             if "expired" not in str(problem):
-                raise EditError(f"The self-signed certificate is damaged ({problem}) Make a new one with "
+                reason = str(problem).rstrip(".")
+                raise EditError(f"The self-signed certificate is damaged ({reason}); make a new one with "
                                 "`python . inspect --make-certificate`.") from problem  # fmt: skip
     return make()
 

@@ -325,12 +325,24 @@ def test_what_cannot_begin_is_one_sentence(refused, tmp_path, root):
     assert "needs a ComfyUI server" in refused(work=root / "workflows/api/kontext_text_edit.json")
     assert "has nothing called 'no title'" in refused("--set", "no title=1")
     assert "has no seed to set" in refused("--seed", 1)
+    assert "--column x belongs to a .parquet file" in refused("--column", "x")
     (tmp_path / "none").mkdir()
     assert "There are no pictures in none." in refused("--input", "none")
     assert "--input gone is neither a folder" in refused("--input", "gone")
     assert "choose another one for the results" in refused("--out", "in")
     assert "There is no Ray at 127.0.0.1:" in refused("--ray", f"127.0.0.1:{closed_port()}")
     assert "is no address; write HOST:PORT" in refused("--ray", "localhost:ray")
+
+
+def test_what_cannot_sign_is_said_before_an_edit(refused, settings):
+    pytest.importorskip("c2pa", reason="needs requirements-c2pa.txt")
+    assert "There is no certificate to sign with" in refused("--c2pa")
+    from editkit.models.provenance import keys
+
+    keys.make()
+    certificate = settings / keys.SELF_MADE
+    certificate.write_bytes(certificate.read_bytes()[:300])
+    assert "self-signed certificate is damaged" in refused("--c2pa")
 
 
 def test_a_damaged_note_and_another_driver_are_one_sentence(refused, tmp_path):
@@ -347,11 +359,16 @@ def test_without_ray_it_says_what_to_install(refused, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "options", [("--workers", "0"), ("--cpus-per-worker", "0"), ("--gpus-per-worker", "-1"), ("--block", "x")]
-)
+    "options",
+    [
+        ("--workers", "0"), ("--cpus-per-worker", "0"), ("--cpus-per-worker", "x"), ("--gpus-per-worker", "-1"),
+        ("--gpus-per-worker", "nan"), ("--block", "x"),
+    ],
+)  # fmt: skip
 def test_numbers_that_make_no_sense(options, capsys):
     assert cli.main(["batch", "--workflow", "w", "--input", "i", "--out", "o", *options]) == 2
-    assert options[0] in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert options[0] in said and options[1] in said and "invalid _" not in said
 
 
 def test_the_pool_takes_what_the_cluster_has():
@@ -384,3 +401,23 @@ def test_servers_are_dealt_out_evenly_and_kept():
 def test_help_teaches_by_example(capsys):
     assert cli.main(["batch", "--help"]) == 0
     assert all(line.format(me=cli._me()) in capsys.readouterr().out for line in [command.EXAMPLES.splitlines()[0]])
+
+
+def test_the_cluster_of_the_readme_is_one_to_ray_and_has_all_its_workers(root):
+    """Ray's own check, before it would start machines; KubeRay's is in Kubernetes."""
+    import re
+
+    yaml = pytest.importorskip("yaml")
+    util = pytest.importorskip("ray.autoscaler._private.util")
+    text = (root / "headless" / "batch" / "README.md").read_text(encoding="utf-8")
+    cluster_yaml, ray_job = (yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL))
+    config = util.prepare_config(cluster_yaml)
+    util.validate_config(config)
+    asked = int(re.search(r"--workers (\d+)", text[text.index("ray exec") :])[1])
+    gpu = config["available_node_types"]["gpu"]
+    assert min(config["max_workers"], gpu["max_workers"]) * gpu["resources"]["GPU"] >= asked
+    (group,) = ray_job["spec"]["rayClusterSpec"]["workerGroupSpecs"]
+    limits = group["template"]["spec"]["containers"][0]["resources"]["limits"]
+    assert group["replicas"] * limits["nvidia.com/gpu"] == int(
+        re.search(r"--workers (\d+)", ray_job["spec"]["entrypoint"])[1]
+    )
