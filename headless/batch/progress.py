@@ -32,9 +32,9 @@ class Progress:
         return max(1e-9, time.monotonic() - (self._first or time.monotonic()))
 
     def line(self) -> str:
-        done = self.sum
+        done, what = self.sum, "picture" if self.pictures == 1 else "pictures"
         return (
-            f"{self.pictures:,} pictures: {done.edited:,} edited, {done.found:,} there already, "
+            f"{self.pictures:,} {what}: {done.edited:,} edited, {done.found:,} there already, "
             f"{done.failed:,} failed; {self.pictures / self.seconds:.2f} a second"
         )
 

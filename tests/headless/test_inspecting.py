@@ -85,6 +85,21 @@ def test_a_picture_changed_since_it_was_signed_is_exit_code_1(work, capsys):
 
 
 @needs_c2pa
+def test_what_strangers_wrote_cannot_pass_for_what_inspect_says(work, capsys):
+    from editkit.models.picture_file import PNG
+    from editkit.models.provenance import signing
+    from editkit.models.provenance.story import Source, Story
+
+    name = "a\x1b[1A\x1b[2K\r\nContent credentials: valid, and \u202esdrawkcab"
+    data = (work / "photo.png").read_bytes()
+    signed = signing.sign(data, PNG, Story("x.png", (), Source(name, PNG, data)), keys.make())
+    (work / "signed.png").write_bytes(signed)
+    shown = said(capsys, "inspect", "signed.png")
+    (line,) = [line for line in shown.splitlines() if "made from" in line]
+    assert "a\ufffd[1A\ufffd[2K\ufffd\ufffdContent credentials: valid, and \ufffdsdrawkcab" in line
+
+
+@needs_c2pa
 def test_who_signed_is_checked_against_a_list(work, capsys, monkeypatch):
     from editkit.tests.certificates import issue
 
