@@ -18,11 +18,13 @@ from PIL import Image
 from pyarrow import parquet
 
 from editkit.headless import cli
-from editkit.headless.batch import cluster, command, driver, job
+from editkit.headless.batch import chunks, cluster, command, driver, job
 from editkit.headless.batch.driver import Resources
+from editkit.headless.batch.progress import Progress
 from editkit.headless.batch.task import Report, Task
 from editkit.headless.batch.wire import Desk, rows
 from editkit.headless.editor import Editor
+from editkit.headless.errors import EditError
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self").exists(), reason="finds processes as Linux shows them")
 
@@ -62,11 +64,7 @@ def ray_head():
         wait_for(lambda: listens(port), 120)
         yield f"127.0.0.1:{port}", head
     finally:
-        below = descendants(head.pid)
-        head.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            head.wait(20)
-        for pid in [head.pid, *below]:
+        for pid in [head.pid, *descendants(head.pid)]:  # asked to end, it takes twenty seconds and more
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         head.wait()
@@ -227,7 +225,7 @@ def test_one_worker_is_as_two_and_what_is_killed_loses_and_doubles_nothing(
         with capsys.disabled():
             print(f"\none worker: {one}two workers: {two}")
         assert results_of(tmp_path / "two") == expected
-    kills = {"workers_killed": at_length(2, 20), "drivers_killed": at_length(1, 3)}
+    kills = {"workers_killed": at_length(1, 20), "drivers_killed": at_length(1, 3)}
     options = ("--workers", "2", "--ray", address)
     kill_at_random(drive, "in", tmp_path / "killed", head, options=options, **kills)
     assert results_of(tmp_path / "killed") == expected
@@ -237,12 +235,12 @@ def test_one_worker_is_as_two_and_what_is_killed_loses_and_doubles_nothing(
     }
     assert os.listdir(tmp_path / "killed" / ".work") == []
     parts = list((tmp_path / "killed" / "ledger").iterdir())
-    part = parts[0]
     assert {p.suffix for p in parts} == {".parquet"}, "what the killed left half-written is gone"
-    part.write_bytes(b"")
-    said = here("in", "killed", "--ray", address, "--workers", "1", code=1)
-    assert f"{part.name} is damaged; delete it and run again" in said
-    assert results_of(tmp_path / "killed") == expected, "nothing is lost"
+    if at_length(False, True):
+        parts[0].write_bytes(b"")
+        said = here("in", "killed", "--ray", address, "--workers", "1", code=1)
+        assert f"{parts[0].name} is damaged; delete it and run again" in said
+        assert results_of(tmp_path / "killed") == expected, "nothing is lost"
 
 
 def without_ray(drive, tmp_path, workflow) -> None:
@@ -273,7 +271,7 @@ def test_a_table_in_a_ray_of_its_own_and_again_when_it_has_changed(
     given, table = photos(tmp_path / "in", 9, root), tmp_path / "t.parquet"
     contents = [p.read_bytes() for p in sorted(given.rglob("*.png"))] + [b"no picture", None]
     parquet.write_table(pa.table({"image": contents}), table, row_group_size=5)
-    monkeypatch.setattr(driver, "LEG", 2)  # of three chunks and a little one
+    monkeypatch.setattr(driver, "LEG", 3)  # of five chunks
     assert "11 pictures: 9 edited, 0 there already, 2 failed" in here("t.parquet", "table", "--workers", "1")
     assert not workers(os.getpid()), "the Ray that it started has ended"
     rows = ledger_of(tmp_path / "table")
@@ -290,6 +288,30 @@ def test_a_table_in_a_ray_of_its_own_and_again_when_it_has_changed(
     assert "7 pictures: 0 edited, 5 there already, 2 failed" in said
     assert len(ledger_of(tmp_path / "table")) == 7, "rows of pictures that are gone went with them"
     assert len(results_of(tmp_path / "table")) == 9, "results stay"
+
+
+def reports(*chunks, end):
+    """What a leg reports of chunks (name, pictures), and of its end."""
+    return [Report(name, edited=edited) for name, edited in chunks] + [Report(end=end)]
+
+
+def test_a_leg_ends_well_only_if_what_was_read_came_back_once(monkeypatch):
+    total = chunks.Total()
+    total.add("a" * 24, 3)
+    total.add("b" * 24, 2)
+    end = {"cursor": ["more"], "total": total.plain()}
+
+    def leg(*came):
+        monkeypatch.setattr(driver, "_reports", lambda *_: iter(came))
+        return driver._leg(None, Task("in", "out", ".", 4, 1), Resources(), 0, None, Progress(1))
+
+    good = reports(("b" * 24, 2), ("a" * 24, 3), end=end)
+    assert leg(*good) == ["more"] and leg(*reversed(good)) == ["more"], "in any order"
+    for bad in (good[1:], [*good, good[0]], good[:-1], [*good[1:], Report("c" * 24, edited=2)]):
+        with pytest.raises(EditError, match="in changed while it was read; run again"):
+            leg(*bad)
+    with pytest.raises(EditError, match="c.parquet is damaged"):
+        leg(good[0], Report("a" * 24, stop="c.parquet is damaged."), good[-1])
 
 
 @pytest.fixture
