@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# MKL rounds a small product by where its matrices lie in memory, and a file's tensors lie anywhere; STRICT rounds alike,
+# MKL rounds a small product by where its matrices lie, and a file's tensors lie anywhere; STRICT rounds alike,
 # so that what is said to be bit-identical can be tested as that. It is read at the first product, here and in children.
 os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 
