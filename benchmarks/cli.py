@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from ..models.errors import EditError
+from ..models.files import write
 
 DESCRIPTION = """Measures what this pack does, on your machine.
 
@@ -263,7 +264,4 @@ def _write(path: Path | None, rows) -> None:
     """Writes JSON, whole or not at all."""
     if path is None:
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(rows, indent=0) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    write(path, json.dumps(rows, indent=0) + "\n")

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import folders, jobs, queue, workflow
+from .credentials import sign_results
 from .errors import EditError, needs_server, not_on_server
 from .execute import Runner
 from .folders import Folders
@@ -37,10 +38,11 @@ class Editor:
     """Runs one workflow on any number of pictures, in this process or on a ComfyUI server."""
 
     def __init__(
-        self, file: Path, *, server: str | None = None, sets: Sequence[str] = (), places: Folders | None = None
-    ):
+        self, file: Path, *, server: str | None = None, sets: Sequence[str] = (), places: Folders | None = None,
+        c2pa: bool = False,
+    ):  # fmt: skip
         """file: a workflow in API format. sets: NAME=VALUE as in `run --set`. server: a ComfyUI server's address.
-        places: where pictures that the workflow itself names, such as masks, are looked for.
+        places: where pictures that the workflow itself names, such as masks, are looked for. c2pa: signs results.
 
         EditError for a workflow that cannot be read or cannot run here, or without exactly one node titled `image`
         and one titled `result`.
@@ -53,6 +55,8 @@ class Editor:
         for assignment in self.sets:
             workflow.assign(self.work.prompt, assignment, self.registry)
         self._check_classes()
+        if c2pa:
+            self._sign()
         self.workflow_hash = workflow_hash(self.work.prompt, self.image, self.result)
         self.clock = Clock({self.image, self.result})
         self._runner = Runner(self.registry, self.clock.hear)
@@ -101,6 +105,15 @@ class Editor:
 
     def __exit__(self, *_) -> None:
         self.close()
+
+    def _sign(self) -> None:
+        """EditError on a server, whose certificate is its own affair, and for what keeps this machine from signing."""
+        if self.server is not None:
+            raise EditError(
+                "--c2pa signs on this machine, and a server saves on its own; give the workflow a Save Edited Image "
+                "with its credentials switched on."
+            )
+        sign_results(self.work.prompt, self.registry)
 
     def _check_classes(self) -> None:
         """EditError for a node that cannot run where this runs, before the first of a million pictures."""

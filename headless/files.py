@@ -1,49 +1,31 @@
-"""Writing files so that each is either whole or not there, and saying why when it cannot be written."""
+"""Writing results, and saying in one sentence why it cannot be done."""
 
 import contextlib
 import glob
-import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+from ..models import files
 from .errors import EditError
-
-PART = ".part"
 
 
 class Unwritable(EditError):
     """A file could not be written: the disk is full, or the place is closed to us."""
 
 
-def write(path: Path, fill: Callable[[BinaryIO], None]) -> Path:
-    """Writes a file through a temporary one in the same folder, which replaces it in one step at the end.
-
-    fill(file) writes the bytes. Whatever stops it (an error, Ctrl-C), an older file of that name stays as it
-    was and nothing half-written is left. Unwritable when that fails.
-    """
-    make_folder(path.parent)
-    temporary = None
+def write(path: Path, fill: Callable[[BinaryIO], object]) -> Path:
+    """As models.files.write: whole or not at all. Unwritable where the disk or the place does not take it."""
     try:
-        with _create(path) as file:
-            temporary = Path(file.name)
-            fill(file)
-        _readable_by_all(temporary)
-        os.replace(temporary, path)
-    except BaseException as problem:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-        if isinstance(problem, OSError):
-            raise Unwritable(write_sentence(path, problem)) from problem
-        raise
-    return path
+        return files.write(path, fill)
+    except OSError as problem:
+        raise Unwritable(write_sentence(path, problem)) from problem
 
 
 def sweep(path: Path) -> None:
     """Removes what a process that was killed while writing this file has left beside it."""
-    for left in path.parent.glob(f"{glob.escape(_hidden(path))}*{PART}"):
+    for left in path.parent.glob(f"{glob.escape(files.hidden(path))}*{files.PART}"):
         with contextlib.suppress(OSError):
             left.unlink()
 
@@ -65,22 +47,6 @@ def check_writable(folder: Path) -> Path:
             return folder
     except OSError as problem:
         raise Unwritable(write_sentence(folder, problem)) from problem
-
-
-def _create(path: Path):
-    return tempfile.NamedTemporaryFile(dir=path.parent, prefix=_hidden(path), suffix=PART, delete=False)
-
-
-def _hidden(path: Path) -> str:
-    return f".{path.name[:40]}."
-
-
-def _readable_by_all(path: Path) -> None:
-    """Temporary files are private; a result gets the mode of any other new file."""
-    if os.name == "posix":
-        mask = os.umask(0)
-        os.umask(mask)
-        path.chmod(0o666 & ~mask)
 
 
 def write_sentence(path: Path, problem: OSError) -> str:

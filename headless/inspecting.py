@@ -60,7 +60,8 @@ def inspect(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(_as_json(options.picture, size, kind, carried, found), indent=2))
     else:
-        print("\n".join(_lines(options.picture, size, kind, carried, found)))
+        for line in _lines(options.picture, size, kind, carried, found):
+            print(_harmless(line))
     return 1 if found.state in reading.BROKEN else 0
 
 
@@ -122,6 +123,11 @@ def _lines(path: Path, size: tuple, kind: str, carried: dict, found: reading.Cre
     if found.region is not None:
         yield "  region: the mask of what was changed is inside; --region FILE.png writes it"
     yield f"Workflow: {_carried(carried)}"
+
+
+def _harmless(line: str) -> str:
+    """A line of what strangers wrote, without characters by which it could pass for other lines on a terminal."""
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in line)
 
 
 def _history(entry: reading.Entry, indent: str) -> Iterator[str]:

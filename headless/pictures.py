@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..models.picture_file import to_pillow
 from .errors import EditError
 from .files import write
 
@@ -112,15 +113,6 @@ def save(
         options["icc_profile"] = icc
     kind = options.pop("format")
     return write(path, lambda file: picture.save(file, kind, **options))
-
-
-def to_pillow(image: "Tensor") -> "Image.Image":
-    """One image [h, w, c], 0..1, as 8 bits, by truncation as core's SaveImage does."""
-    import numpy
-    from PIL import Image
-
-    pixels = numpy.clip(255.0 * image.detach().float().cpu().numpy(), 0, 255).astype(numpy.uint8)
-    return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
 
 
 def check_suffix(path: Path) -> None:

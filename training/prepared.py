@@ -6,13 +6,13 @@ OUT/empty.safetensors     states and pooled of the empty prompt
 """
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from ..models import files
 from ..models.errors import EditError
 
 INDEX, EMPTY, CARD = "index.jsonl", "empty.safetensors", "prepared.json"
@@ -29,21 +29,14 @@ def write(out: Path, rows: Sequence[tuple[dict, Callable[[], dict[str, Tensor]]]
         path = out / f"{number:07d}.safetensors"
         keep(path, make)
         lines.append({"file": path.name, **said, "shapes": _shapes(path)})
-    part = out / f"{INDEX}.part"
-    part.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    os.replace(part, out / INDEX)
+    files.write(out / INDEX, "".join(json.dumps(line) + "\n" for line in lines))
     return len(lines)
 
 
 def keep(path: Path, make: Callable[[], dict[str, Tensor]]) -> None:
     """A file of tensors, whole or not at all, unless it is there."""
-    from safetensors.torch import save_file
-
-    if path.is_file():
-        return
-    part = path.with_suffix(".part")
-    save_file({name: value.contiguous() for name, value in make().items()}, part)
-    os.replace(part, path)
+    if not path.is_file():
+        files.save_tensors(path, make())
 
 
 def _shapes(path: Path) -> dict[str, list[int]]:

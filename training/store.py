@@ -8,14 +8,14 @@ STATE/<config>/<stage>/sheet_<step>.jpg      samples as they develop
 """
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
+from ..models import files
 from ..models.errors import EditError
 
 
@@ -36,10 +36,7 @@ class Store:
 
     def save_part(self, part: str, state: dict[str, torch.Tensor]) -> None:
         """Writes one part's weights, whole or not at all."""
-        path = self._part(part)
-        temporary = path.with_suffix(".part")
-        save_file({k: v.detach().float().cpu().contiguous() for k, v in state.items()}, temporary)
-        os.replace(temporary, path)
+        files.save_tensors(self._part(part), {name: value.float() for name, value in state.items()})
 
     def load_part(self, part: str, module: nn.Module) -> bool:
         """Loads a part into `module` if it is there. Returns whether it was."""
@@ -53,10 +50,8 @@ class Store:
         return load_file(self._part(part))
 
     def save_state(self, stage: str, state: dict) -> None:
-        path = self.stage(stage) / "state.pt"
-        temporary = path.with_suffix(".part")
-        torch.save(state, temporary)
-        os.replace(temporary, path)
+        with files.replacing(self.stage(stage) / "state.pt") as part:
+            torch.save(state, part)
 
     def load_state(self, stage: str) -> dict | None:
         path = self.stage(stage) / "state.pt"
@@ -68,10 +63,7 @@ class Store:
 
     def write_card(self, name: str, card: dict) -> None:
         """Notes as NAME.json what the state is of; every process of a launch may write it."""
-        path = self.root / f"{name}.json"
-        part = path.with_suffix(f".{os.getpid()}.part")
-        part.write_text(json.dumps(card, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-        os.replace(part, path)
+        files.write(self.root / f"{name}.json", json.dumps(card, indent=2, sort_keys=True) + "\n")
 
     def has_card(self, name: str) -> bool:
         return (self.root / f"{name}.json").is_file()
@@ -94,7 +86,4 @@ class Store:
 
 def write_weights(path: Path, state: dict[str, torch.Tensor], dtype: torch.dtype, told: dict[str, str]) -> None:
     """One file of weights for others to load, whole or not at all. told: its metadata."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    save_file({name: value.to(dtype).contiguous() for name, value in state.items()}, part, metadata=told)
-    os.replace(part, path)
+    files.save_tensors(path, {name: value.to(dtype) for name, value in state.items()}, told)

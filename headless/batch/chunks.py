@@ -46,6 +46,8 @@ Known = Callable[[str], list[Item] | None]  # what is known of a chunk by its na
 class Source(Protocol):
     """What chunks come from. Cursors say where a chunk begins, so that a later stream can go on there."""
 
+    column: str | None  # that holds a table's pictures
+
     def chunks(self, size: int, after: list | None, known: Known) -> Iterator[tuple[list, Chunk]]:
         """(cursor, chunk) of every chunk from a cursor on; `size` pictures each on average. Contents are not read
         where nothing is left to do."""
@@ -56,6 +58,8 @@ class Source(Protocol):
 
 class Folder:
     """The pictures below a folder. Left out: files without a picture's suffix, dot-files, linked folders, `skip`."""
+
+    column = None
 
     def __init__(self, root: Path, skip: Path):
         self.root, self.skip = root, skip
@@ -147,7 +151,7 @@ class Parquet:
         if not self.files:
             raise EditError(f"There is no Parquet file {pattern}.")
         self.folder, self.column = pattern.parent, column
-        self.column = self._choose(_opened(self.files[0]).schema_arrow)
+        self.column = self._choose(_opened(self.files[0]), self.files[0])
 
     def file(self, item: Item) -> Path:
         return self.folder / item.path
@@ -161,7 +165,7 @@ class Parquet:
 
     def _file(self, path: Path, size: int, known: Known) -> Iterator[tuple[int, Chunk]]:
         table, stat, row = _opened(path), path.stat(), 0
-        self._choose(table.schema_arrow)
+        self._choose(table, path)
         for group in range(table.num_row_groups):
             rows = table.metadata.row_group(group).num_rows
             starts = range(row, row + rows, size)
@@ -198,13 +202,14 @@ class Parquet:
             contents.append(data)
         return Chunk(_name(f"{path.name}#{first}"), items, contents)
 
-    def _choose(self, schema) -> str:
+    def _choose(self, table, path: Path) -> str:
+        schema = table.schema_arrow
         wanted = [self.column] if self.column else [name for name in self.COLUMNS if name in schema.names]
         fitting = [name for name in wanted if name in schema.names and _fits(schema.field(name).type)]
         if not fitting:
             asked = f"no column {self.column!r}" if self.column else "no column"
             raise EditError(
-                f"{self.files[0]} has {asked} of pictures; it has {', '.join(schema.names)}: name one of paths or "
+                f"{path} has {asked} of pictures; it has {', '.join(schema.names)}: name one of paths or "
                 "bytes with --column."
             )
         return fitting[0]
@@ -242,6 +247,8 @@ def source(given: Path, out: Path, column: str | None) -> Folder | Parquet:
     if given.is_dir():
         if given.resolve() == out.resolve():
             raise EditError(f"--out {out} is the folder of the pictures; choose another one for the results.")
+        if column is not None:
+            raise EditError(f"--column {column} belongs to a .parquet file, and {given} is a folder; leave it out.")
         return Folder(given, out)
     if given.name.endswith(".parquet"):
         return Parquet(given, column)

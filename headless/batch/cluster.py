@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import EditError
 from . import shipping
+from .progress import in_place
 
 if TYPE_CHECKING:
     from .driver import Resources
@@ -50,11 +51,14 @@ def connected(address: str | None, wanted: "Resources", held: int) -> Iterator:
     if address is None:
         quiet |= _local(wanted, held)
     try:
+        in_place(f"Joining Ray at {address} …" if address else "Starting Ray …")
         with _hushed():
             ray.init(address=address or "local", **quiet)
     except (ConnectionError, RuntimeError, ValueError, OSError) as problem:
         what = f"Cannot join the Ray cluster at {address}" if address else "Cannot start Ray on this machine"
         raise EditError(f"{what}: {first_line(problem)}") from problem
+    finally:
+        in_place("")
     ray.cloudpickle.register_pickle_by_value(shipping)
     try:
         yield ray

@@ -3,6 +3,7 @@
 import argparse
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from ..errors import EditError
@@ -18,6 +19,7 @@ examples:
   {me} batch --workflow my_graph.json --input photos.parquet --column path --out edited/ --set edit.strength=0.5
   {me} batch --workflow my_graph.json --input photos/ --out edited/ --workers 4 --gpus-per-worker 0.5
   {me} batch --workflow my_graph.json --input photos/ --out edited/ --server http://a:8188 --server http://b:8188
+  {me} batch --workflow my_graph.json --input photos/ --out signed/ --c2pa
   {me} batch --workflow /nfs/graph.json --input /nfs/photos --out /nfs/edited --ray head:6379 --workers 64
 It needs more packages: pip install -r requirements-batch.txt. headless/batch/README.md tells of clusters and of a
 billion pictures."""
@@ -40,6 +42,9 @@ def arguments(made: argparse.ArgumentParser) -> None:
     made.add_argument("--gpus-per-worker", type=_share, metavar="N", help="1 where there are GPUs; 0.5 lets two share")
     made.add_argument("--server", action="append", default=[], metavar="URL", help="edit on ComfyUI; may be repeated")
     made.add_argument("--block", type=_whole, default=32, metavar="N", help="pictures per ledger file, about (32)")
+    made.add_argument(
+        "--c2pa", action="store_true", help="sign results with content credentials (see inspect --help)"
+    )
 
 
 def _whole(text: str) -> int:
@@ -49,15 +54,15 @@ def _whole(text: str) -> int:
 
 
 def _share(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < 1e6:
-        raise argparse.ArgumentTypeError(f"{text} is not a number from 0 on")
-    return value
+    with suppress(ValueError):
+        if 0 <= float(text) < 1e6:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text} is not a number from 0 on")
 
 
 def _positive(text: str) -> float:
     if _share(text) == 0:
-        raise argparse.ArgumentTypeError("a worker needs a part of a CPU")
+        raise argparse.ArgumentTypeError(f"{text} is too little; a worker needs a part of a CPU")
     return float(text)
 
 
@@ -87,15 +92,16 @@ def _task(options: argparse.Namespace):
     from .task import Task
 
     server = options.server[0] if options.server else None
-    editor = Editor(options.workflow, server=server, sets=options.set)
+    editor = Editor(options.workflow, server=server, sets=options.set, c2pa=options.c2pa)
     if options.seed is not None and not editor.seeds:
         raise EditError(f"{options.workflow} has no seed to set; title one `seed`, or leave --seed out.")
-    if not any(chunks.source(options.input, options.out, options.column).chunks(1, None, lambda name: None)):
+    source = chunks.source(options.input, options.out, options.column)
+    if not any(source.chunks(1, None, lambda name: None)):
         raise EditError(f"There are no pictures in {options.input}.")
     own = {value for value in editor.seeds.values() if 0 <= value < 1 << 64}
     task = Task(
         str(options.input), str(options.out), os.getcwd(), options.block, time.time_ns(), seed=options.seed,
-        own_seed=own.pop() if len(own) == 1 else None, column=options.column, retry=options.retry,
+        own_seed=own.pop() if len(own) == 1 else None, column=source.column, retry=options.retry,
         workflow_hash=editor.workflow_hash,
     )  # fmt: skip
     return task, editor.work
@@ -104,12 +110,13 @@ def _task(options: argparse.Namespace):
 def _job(task, options: argparse.Namespace):
     from .job import Job
 
-    return Job(task.workflow_hash, str(options.input.absolute()), task.seed, task.block)
+    return Job(task.workflow_hash, str(options.input.absolute()), task.seed, task.block, task.column)
 
 
 def _say(done, out: Path) -> None:
     print(done.line())
     print(done.shares())
     if done.sum.failed:
-        print(f"{done.sum.failed:,} pictures could not be edited; {out / 'ledger'} says why (column error).")
+        many = "1 picture" if done.sum.failed == 1 else f"{done.sum.failed:,} pictures"
+        print(f"{many} could not be edited; {out / 'ledger'} says why (column error).")
     print(out)

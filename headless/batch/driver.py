@@ -14,7 +14,7 @@ from ..errors import EditError
 from ..folders import PACK
 from . import cluster, shipping
 from .chunks import Folder, Total
-from .progress import Progress
+from .progress import Progress, in_place
 from .task import Report, Task
 
 QUEUED = 1 << 20  # bytes of chunks that wait between reading and editing, and more for every worker:
@@ -46,6 +46,7 @@ def run(task: Task, wanted: Resources, address: str | None) -> Progress:
         leg = max(LEG, LEG * pool.workers // 100)
         task = replace(task, threads=max(1, math.floor(pool.cpus)), leg=leg)
         progress, cursor = Progress(pool.workers), None
+        in_place("Waiting for the first pictures …")
         try:
             while True:
                 cursor = _leg(ray, task, pool, held, cursor, progress)

@@ -22,6 +22,7 @@ KEPT = {
     "input": "another --input",
     "seed": "another --seed",
     "block": "another --block",
+    "column": "another --column",
 }
 
 
@@ -33,6 +34,7 @@ class Job:
     input: str
     seed: int | None
     block: int
+    column: str | None = None  # that holds a table's pictures
 
 
 def pin(out: Path, job: Job, work: Workflow) -> None:

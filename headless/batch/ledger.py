@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from ...models.files import PART
 from ..errors import EditError
-from ..files import PART, make_folder, write
+from ..files import make_folder, write
 from .chunks import Item
 
 LEDGER, RESULTS, WORK, BEGUN = "ledger", "results", ".work", "begun"

@@ -32,9 +32,9 @@ class Progress:
         return max(1e-9, time.monotonic() - (self._first or time.monotonic()))
 
     def line(self) -> str:
-        done = self.sum
+        done, what = self.sum, "picture" if self.pictures == 1 else "pictures"
         return (
-            f"{self.pictures:,} pictures: {done.edited:,} edited, {done.found:,} there already, "
+            f"{self.pictures:,} {what}: {done.edited:,} edited, {done.found:,} there already, "
             f"{done.failed:,} failed; {self.pictures / self.seconds:.2f} a second"
         )
 
@@ -54,9 +54,16 @@ class Progress:
         if now - self._shown < (EVERY_TERMINAL if terminal else EVERY_LOG):
             return
         self._shown = now
-        print(f"\r\033[K{self.line()}" if terminal else self.line(), end="" if terminal else "\n", file=sys.stderr)
-        sys.stderr.flush()
+        if terminal:
+            in_place(self.line())
+        else:
+            print(self.line(), file=sys.stderr, flush=True)
 
     def close(self) -> None:
-        if sys.stderr.isatty():
-            print("\r\033[K", end="", file=sys.stderr, flush=True)
+        in_place("")
+
+
+def in_place(text: str) -> None:
+    """Puts a text where the last one stood, on a terminal; nothing in a log."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)

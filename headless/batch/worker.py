@@ -146,7 +146,9 @@ class Worker:
 
     def _made(self, editor, file: Path, row: Row, name: str) -> dict:
         """Edits the picture and moves what came of it to its place, in one step each, the first frame last."""
-        folder = make_folder(self.home / "made")
+        folder = self.home / "made"
+        shutil.rmtree(folder, ignore_errors=True)  # of a picture that failed while it was saved
+        make_folder(folder)
         sets = {} if self.task.seed is None else dict.fromkeys(editor.seeds, str(row.seed))
         saved = editor.save(file, folder, sets=sets)
         target = self.out / f"{name}{saved[0].suffix}"

@@ -2,13 +2,13 @@
 
 import hashlib
 import json
-import os
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from ..errors import EditError
+from ..files import save_tensors, write
 from .config import BlazeEditConfig, from_dict
 from .model import BlazeEdit
 
@@ -22,20 +22,13 @@ def save(model: BlazeEdit, folder: Path | str, *, dtype: torch.dtype = torch.flo
 
     Returns the paths written. OSError when the folder cannot be written.
     """
-    from safetensors.torch import save as to_bytes
-
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     tensors = {k: v.detach().to("cpu", dtype).contiguous() for k, v in model.state_dict().items()}
     groups = _shards(tensors)
     written, where = [], {}
     for number, names in enumerate(groups, 1):
         path = folder / f"model-{number:05d}-of-{len(groups):05d}.safetensors"
-        part = path.with_suffix(".part")
-        part.write_bytes(
-            to_bytes({k: tensors[k] for k in names}, {"format": "pt", "config": model.config.name})
-        )
-        os.replace(part, path)
+        save_tensors(path, {k: tensors[k] for k in names}, {"config": model.config.name})
         where.update(dict.fromkeys(names, path.name))
         written.append(path)
     written.append(_write_json(folder / CONFIG, model.config.to_dict()))
@@ -144,7 +137,4 @@ def _bytes(tensors: dict[str, torch.Tensor]) -> int:
 
 
 def _write_json(path: Path, data: dict) -> Path:
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
-    os.replace(part, path)
-    return path
+    return write(path, json.dumps(data, indent=1) + "\n")

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import EditError
+from ..files import save_tensors
 from . import clip_text, config, files, gemma, vq
 from .clip_text import ClipText
 from .config import MGTConfig
@@ -225,7 +226,7 @@ def build_vq(
 def save_transformer(folder: Path | str, shape: MGTConfig, state: dict[str, Tensor]) -> None:
     """Writes config.json and weights of a transformer, each file whole or not at all, as `load_transformer` reads."""
     data = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(shape).items() if k != "connector"}
-    files.save_tensors(Path(folder) / WEIGHTS, config.clean(state))
+    save_tensors(Path(folder) / WEIGHTS, config.clean(state))
     files.save_json(Path(folder) / "config.json", data | {"connector_type": shape.connector})
 
 

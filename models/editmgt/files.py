@@ -5,7 +5,6 @@ Whole or in shards, with an index or without, of any precision (`model.safetenso
 """
 
 import json
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import EditError
+from ..files import write
 
 SHARD = re.compile(r"(.+)-(\d{5})-of-(\d{5})(.*)\.safetensors")
 VARIANT = re.compile(r"\.(fp16|bf16|fp32|non_ema)\b|[-_](fp16|bf16)\b")
@@ -114,19 +114,6 @@ def fit(
     return module.requires_grad_(False).eval()
 
 
-def save_tensors(path: Path, state: dict[str, Tensor]) -> None:
-    """Writes a safetensors file, whole or not at all."""
-    from safetensors.torch import save_file
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    save_file({k: v.detach().cpu().contiguous() for k, v in state.items()}, part, {"format": "pt"})
-    os.replace(part, path)
-
-
 def save_json(path: Path, data: dict) -> None:
     """Writes a JSON object, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(data, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    write(path, json.dumps(data, indent=2, sort_keys=True) + "\n")

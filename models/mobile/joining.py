@@ -1,9 +1,9 @@
 """All networks of a bundle in one .tflite file, a signature each: for apps that would rather ship a single asset."""
 
-import os
 from pathlib import Path
 
 from ..errors import EditError
+from ..files import replacing
 from .manifest import Manifest
 from .packages import quiet
 
@@ -23,13 +23,12 @@ def join(bundle: Path, draft: Manifest) -> None:
         model = flatbuffer_utils.read_model(str(bundle / entry["path"]))
         _rename(model, entry)
         whole = model if whole is None else _appended(whole, model)
-    part = bundle / f"{NAME}.part"
-    with quiet():
-        flatbuffer_utils.write_model(whole, str(part))
-    for entry in draft.data["files"]:
-        (bundle / entry["path"]).unlink()
-        entry["path"] = NAME
-    os.replace(part, bundle / NAME)
+    with replacing(bundle / NAME) as part:
+        with quiet():
+            flatbuffer_utils.write_model(whole, str(part))
+        for entry in draft.data["files"]:
+            (bundle / entry["path"]).unlink()
+            entry["path"] = NAME
 
 
 def _rename(model, entry: dict) -> None:

@@ -2,11 +2,11 @@
 
 import contextlib
 import io
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from ..errors import EditError
+from ..files import replacing
 from .packages import quantizer, quiet
 
 NAMES = ("fp32", "fp16", "int8", "int8-weights", "int8-static")
@@ -81,6 +81,5 @@ def without_names(path: Path) -> None:
         for index, tensor in enumerate(graph.tensors):
             if index not in kept:
                 tensor.name = b""
-    part = path.with_suffix(".part")
-    flatbuffer_utils.write_model(model, str(part))
-    os.replace(part, path)
+    with replacing(path) as part:
+        flatbuffer_utils.write_model(model, str(part))

@@ -5,11 +5,10 @@ No path of it is ever written into a picture, a workflow, a log or an error.
 
 import json
 import os
-import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from .. import files
 from ..errors import EditError
 from . import certificate as certificates
 from .certificate import Certificate
@@ -27,13 +26,7 @@ NONE = (
 
 def home() -> Path:
     """The user's folder for EditKit's settings; outside of ComfyUI's, whose files a browser may ask for."""
-    if sys.platform == "win32":
-        base = Path(os.environ.get("APPDATA") or Path.home() / "AppData" / "Roaming")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Application Support"
-    else:
-        base = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-    return base / "editkit"
+    return files.of_user(files.SETTINGS)
 
 
 def own_paths() -> tuple[str, str] | None:
@@ -107,7 +100,8 @@ def _self_signed() -> Certificate:
             return certificates.check(pem, pem)
         except EditError as problem:
             if "expired" not in str(problem):
-                raise EditError(f"The self-signed certificate is damaged ({problem}) Make a new one with "
+                reason = str(problem).rstrip(".")
+                raise EditError(f"The self-signed certificate is damaged ({reason}); make a new one with "
                                 "`python . inspect --make-certificate`.") from problem  # fmt: skip
     return make()
 
@@ -120,24 +114,12 @@ def make(name: str = certificates.NAME) -> Certificate:
     pem = certificates.make(name)
     try:
         home().mkdir(parents=True, exist_ok=True, mode=0o700)
-        _write_private(home() / SELF_MADE, pem)
+        files.write(home() / SELF_MADE, pem, private=True)
     except OSError as problem:
         raise EditError(
             f"The self-signed certificate cannot be kept in {home()} ({problem.strerror}); make that writable."
         ) from None
     return certificates.check(pem, pem)
-
-
-def _write_private(path: Path, data: bytes) -> None:
-    """Whole or not at all; mkstemp's files are the user's alone (0600) from the start, and stay so."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def trusted(named: Path | None = None) -> str | None:

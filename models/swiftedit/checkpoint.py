@@ -9,7 +9,6 @@ Folders may have any name. macOS leaves `._*` files in the release's archive; th
 """
 
 import json
-import os
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ..errors import EditError
+from ..files import save_tensors, write
 from . import generators, unets
 
 CARD = "swiftedit.json"
@@ -249,7 +249,7 @@ def save_unet(folder: Path, config: dict, state: dict[str, Tensor]) -> None:
     """Writes a diffusers UNet folder, each file whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     save_tensors(folder / f"{WEIGHTS}.safetensors", state)
-    _write(folder / "config.json", json.dumps(config, indent=2, sort_keys=True) + "\n")
+    write(folder / "config.json", json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
 def save_branch(folder: Path, state: dict[str, Tensor], kind: str) -> None:
@@ -261,19 +261,4 @@ def save_branch(folder: Path, state: dict[str, Tensor], kind: str) -> None:
 
 def save_card(folder: Path, kind: str) -> None:
     """Writes swiftedit.json, which says what generator a folder is for."""
-    _write(folder / CARD, json.dumps({"generator": generators.generator(kind).name}, indent=2) + "\n")
-
-
-def save_tensors(path: Path, state: dict[str, Tensor]) -> None:
-    """Writes a safetensors file, whole or not at all."""
-    from safetensors.torch import save_file
-
-    part = path.with_suffix(".part")
-    save_file({k: v.detach().cpu().contiguous() for k, v in state.items()}, part, {"format": "pt"})
-    os.replace(part, path)
-
-
-def _write(path: Path, text: str) -> None:
-    part = path.with_suffix(".part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
+    write(folder / CARD, json.dumps({"generator": generators.generator(kind).name}, indent=2) + "\n")

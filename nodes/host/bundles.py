@@ -5,10 +5,11 @@ import os
 import sys
 from pathlib import Path
 
+from ...models import files
 from ...models.errors import EditError
 from ...models.mobile import manifest, packages
 from .devices import Managed, in_comfyui, load_device
-from .folders import KEY, roots
+from .folders import roots
 
 ENGINES = ["auto", "torch", "litert"]
 FOLDER = "mobile"  # below models/editkit
@@ -18,13 +19,7 @@ _loaded: dict[tuple, Managed] = {}
 
 def cache() -> Path:
     """EditKit's folder in the user's cache."""
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / KEY
+    return files.of_user(files.CACHE)
 
 
 def home() -> Path:

@@ -1,8 +1,8 @@
 """ICEdit's LoRA files in ComfyUI's `loras` folders: read, and written whole or not at all."""
 
-import os
 from pathlib import Path
 
+from ...models import files
 from ...models.errors import EditError
 from ...models.icedit import lora
 from . import folders
@@ -30,20 +30,14 @@ def read(name: str, chosen: int = 1) -> lora.Lora:
 
 def write_mean(name: str) -> Path:
     """Writes a mixture's mean as a plain LoRA beside it, NAME_mean.safetensors. EditError without experts."""
-    from safetensors.torch import save_file
-
     path = folders.lora(name)
     found = read(name)
     if not found.experts:
         raise EditError(f"{path.name} has no experts; it is a plain LoRA already.")
     made = path.with_name(f"{path.stem}_mean{SUFFIX}")
-    part = made.with_name(f".{made.name}.part")
-    state = {k: v.contiguous() for k, v in lora.plain_state(lora.averaged(found)).items()}
+    state = lora.plain_state(lora.averaged(found))
     try:
-        save_file(state, part, {"format": "pt", "made_of": path.name})
-        os.replace(part, made)
+        files.save_tensors(made, state, {"made_of": path.name})
     except OSError as problem:
         raise EditError(f"{made} could not be written: {problem.strerror or problem}.") from None
-    finally:
-        part.unlink(missing_ok=True)
     return made

@@ -1,9 +1,7 @@
 """Pictures for looking at: PNGs in ComfyUI's temp folder, or in the headless runner's; the server and the runner list
 them by the keys of a node's ui outputs."""
 
-import contextlib
 import json
-import os
 import sys
 import tempfile
 import uuid
@@ -13,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ...models import files
 from ...models.errors import EditError
 
 QUICK = 1  # PNG's compression, as core's previews have it
@@ -63,14 +62,8 @@ def _write(path: Path, image: Tensor, texts: Mapping) -> None:
     info = PngInfo()
     for key, value in texts.items():
         info.add_text(key, json.dumps(value))
-    part = path.with_name(f".{path.name}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(values).save(part, "PNG", pnginfo=info, compress_level=QUICK)
-        os.replace(part, path)
+        files.write(path, lambda file: Image.fromarray(values).save(file, "PNG", pnginfo=info, compress_level=QUICK))
     except OSError as problem:
         said = problem.strerror or problem
         raise EditError(f"The preview {path} could not be written ({said}); make room there.") from None
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)

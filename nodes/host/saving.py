@@ -1,7 +1,6 @@
 """Where finished pictures go and where loaded ones lie: ComfyUI's folders, or those of the headless runner."""
 
 import logging
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
+from ...models import files
 from ...models.errors import EditError
 from .devices import in_comfyui
 
@@ -86,14 +86,10 @@ class _ComfyUI:
         return place
 
     def write(self, path: Path, data: bytes) -> None:
-        part = path.with_name(f".{path.name[:40]}.{os.getpid()}.part")
         try:
-            part.write_bytes(data)
-            os.replace(part, path)
+            files.write(path, data)
         except OSError as problem:
             raise EditError(f"Cannot write {path}: {problem.strerror}; choose another prefix.") from problem
-        finally:
-            part.unlink(missing_ok=True)
 
     def stamp(self) -> str:
         return ""

@@ -85,6 +85,21 @@ def test_a_picture_changed_since_it_was_signed_is_exit_code_1(work, capsys):
 
 
 @needs_c2pa
+def test_what_strangers_wrote_cannot_pass_for_what_inspect_says(work, capsys):
+    from editkit.models.picture_file import PNG
+    from editkit.models.provenance import signing
+    from editkit.models.provenance.story import Source, Story
+
+    name = "a\x1b[1A\x1b[2K\r\nContent credentials: valid, and \u202esdrawkcab"
+    data = (work / "photo.png").read_bytes()
+    signed = signing.sign(data, PNG, Story("x.png", (), Source(name, PNG, data)), keys.make())
+    (work / "signed.png").write_bytes(signed)
+    shown = said(capsys, "inspect", "signed.png")
+    (line,) = [line for line in shown.splitlines() if "made from" in line]
+    assert "a\ufffd[1A\ufffd[2K\ufffd\ufffdContent credentials: valid, and \ufffdsdrawkcab" in line
+
+
+@needs_c2pa
 def test_who_signed_is_checked_against_a_list(work, capsys, monkeypatch):
     from editkit.tests.certificates import issue
 
@@ -163,7 +178,7 @@ SHIPPED = sorted(shipped.WORKFLOWS.glob("*.json"))
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda p: p.stem)
 def test_every_shipped_workflow_can_be_signed(path):
     registry, prompt = node_classes(), workflow.read(path).prompt
-    saves = [i for i, n in prompt.items() if n["class_type"] == "SaveImage"]
+    saves = [i for i, n in prompt.items() if n["class_type"] in (credentials.SAVE, credentials.NODE)]
     if not saves:
         with pytest.raises(EditError, match="saves no picture that could be signed"):
             credentials.sign_results(prompt, registry, keys.SELF_SIGNED)
@@ -173,7 +188,8 @@ def test_every_shipped_workflow_can_be_signed(path):
     for node in saves:
         made, old = prompt[node], before[node]
         assert made["class_type"] == credentials.NODE and made["_meta"] == old["_meta"]
-        assert old["inputs"].items() <= made["inputs"].items() and made["inputs"]["credentials"] == keys.SELF_SIGNED
+        assert old["inputs"].get("credentials", keys.OFF) == keys.OFF, "a template runs after a plain install"
+        assert (old["inputs"] | {"credentials": keys.SELF_SIGNED}).items() <= made["inputs"].items()
         for name, kind in (("source", "IMAGE"), ("mask", "MASK")):
             if name in made["inputs"]:
                 link, slot = made["inputs"][name]

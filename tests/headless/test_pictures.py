@@ -241,7 +241,7 @@ def test_a_read_only_folder_is_one_sentence(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(files.tempfile, "TemporaryFile", refuse)
-    monkeypatch.setattr(files.tempfile, "NamedTemporaryFile", refuse)
+    monkeypatch.setattr("os.open", refuse)
     with pytest.raises(EditError, match="Permission denied"):
         files.check_writable(tmp_path)
     with pytest.raises(EditError, match="Permission denied"):

@@ -119,6 +119,6 @@ def test_a_folder_that_cannot_be_written_is_named_and_left_clean(tmp_path, monke
     assert list((tmp_path / "full").iterdir()) == []
 
 
-def _disk_full(self, path, *_, **__):
-    path.write_bytes(b"half")
+def _disk_full(self, file, *_, **__):
+    file.write(b"half")
     raise OSError(28, "No space left on device")

@@ -15,6 +15,7 @@ from ...models.editmgt.config import MGTConfig
 from ...models.editmgt.lora import CONFIG, Lora, merged
 from ...models.editmgt.transformer import EditMGT
 from ...models.errors import EditError
+from ...models.files import save_tensors
 from ..store import Store
 from . import release, running
 from .stages import PHASES
@@ -111,7 +112,7 @@ def _write_lora(out: Path, state: dict[str, Tensor], shape: MGTConfig, lora: dic
     """As the official trainer writes it: names below `unet._orig_mod.`, rank and targets beside it."""
     found = _loras(shape, lora, state).items()
     halves = {f"{PREFIX}{n}.lora_{h}.weight": getattr(one, h) for n, one in found for h in "AB"}
-    files.save_tensors(out / LORA, halves)
+    save_tensors(out / LORA, halves)
     files.save_json(out / CONFIG, {
         "r": lora["rank"], "lora_alpha": lora["alpha"], "target_modules": lora["targets"],
         "lora_part_enable": lora["part"] == "reference",

@@ -7,11 +7,11 @@ added. A line that was cut off when the run was killed is taken away, and its it
 import contextlib
 import json
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from ...models import files
 from ...models.errors import EditError
 
 KEPT, REJECTED = "kept", "rejected"
@@ -105,29 +105,17 @@ def unwritable(path: Path, error: OSError) -> EditError:
     return EditError(f"Cannot write {path}: {said}; see to that and run the same command again, what is done is kept.")
 
 
-def write(path: Path, fill: Callable[[BinaryIO], None]) -> Path:
+def write(path: Path, fill: Callable[[BinaryIO], object]) -> Path:
     """Writes a file whole or not at all. EditError where the disk takes it no more."""
-    temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-            temporary = Path(file.name)
-            fill(file)
-        temporary.chmod(0o644)
-        os.replace(temporary, path)
-    except BaseException as error:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-        if isinstance(error, OSError):
-            raise unwritable(path, error) from None
-        raise
-    return path
+        return files.write(path, fill)
+    except OSError as error:
+        raise unwritable(path, error) from None
 
 
 def sweep(folder: Path) -> None:
     """Takes away what a run that was killed had half-written."""
-    for path in folder.rglob("*.part"):
+    for path in folder.rglob(f"*{files.PART}"):
         path.unlink(missing_ok=True)
 
 

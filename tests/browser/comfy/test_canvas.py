@@ -1,13 +1,19 @@
 """A user's way through the canvas in every front end: from the template browser to a result, and dropped files."""
 
 import base64
+import copy
 import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from editkit.headless import folders
+from editkit.headless.execute import Runner
+from editkit.headless.registry import node_classes
+from editkit.models import picture_file
 from editkit.tests.browser.comfy.conftest import FOLDER_NAME
 from editkit.tests.browser.comfy.test_templates import STEPS, TEMPLATES, differing, twin
 from editkit.tests.house import pack
@@ -93,3 +99,39 @@ def test_a_dropped_result_restores_the_graph_that_made_it(page, tmp_path):
     assert differing(graph["prompt"], changed) == {}
     assert graph["groups"] == sorted(group["title"] for group in TEMPLATES["tone"]["groups"])
     page.screenshot("dropped-result")
+
+
+def signed(folder, workflow: dict, prompt: dict) -> Path:
+    """The PNG that Save Edited Image writes and signs for this workflow."""
+    with folders.use(folders.Folders((folder,), folder / "output")):
+        run = Runner(node_classes()).run(prompt, extra_data={"extra_pnginfo": {"workflow": workflow}})
+    (shown,) = run.outputs["3"]["images"]
+    return folder / "output" / shown["subfolder"] / shown["filename"]
+
+
+def test_a_dropped_signed_result_restores_the_graph_and_stays_valid(page, tmp_path, settings):
+    """C2PA's chunk stands before the texts that the canvas looks for, and the node's own values come back too."""
+    pytest.importorskip("c2pa", reason="needs requirements-c2pa.txt")
+    from editkit.models.provenance import reading
+
+    workflow, prompt = copy.deepcopy(TEMPLATES["batch_example"]), copy.deepcopy(twin("batch_example"))
+    (tmp_path / "small.png").write_bytes(shrunk("dandelions.jpg", tmp_path))
+    (page.server.base / "input" / "small.png").write_bytes((tmp_path / "small.png").read_bytes())
+    nodes = {node["id"]: node for node in workflow["nodes"]}
+    changes = (1, 0, "image", "small.png"), (2, 0, "strength", 0.4), (3, 3, "credentials", "self-signed")
+    for node, at, name, value in changes:
+        nodes[node]["widgets_values"][at] = prompt[str(node)]["inputs"][name] = value
+    result = signed(tmp_path, workflow, prompt)
+    data = result.read_bytes()
+    assert data.index(b"caBX") < data.index(b"tEXt") < data.index(b"IDAT")
+    page.run(STEPS, "clear")
+    graph = page.run(STEPS, "drop", name="signed.png", type="image/png", nodes=len(workflow["nodes"]),
+                     base64=encoded(data))  # fmt: skip
+    page.screenshot("dropped-signed-result")
+    assert differing(graph["prompt"], prompt) == {}
+    assert len(graph["links"]) == len(workflow["links"]) == 3
+    assert graph["groups"] == sorted(group["title"] for group in workflow["groups"])
+    assert picture_file.workflow(result) == {"prompt": prompt, "workflow": workflow}
+    found = reading.read(result, "image/png")
+    assert found.state == reading.VALID and [s.title for s in found.entry.sources] == ["small.png"]
+    assert unexpected(page.problems()) == []

@@ -18,11 +18,13 @@ from PIL import Image
 from pyarrow import parquet
 
 from editkit.headless import cli
-from editkit.headless.batch import cluster, command, driver, job
+from editkit.headless.batch import chunks, cluster, command, driver, job
 from editkit.headless.batch.driver import Resources
+from editkit.headless.batch.progress import Progress
 from editkit.headless.batch.task import Report, Task
 from editkit.headless.batch.wire import Desk, rows
 from editkit.headless.editor import Editor
+from editkit.headless.errors import EditError
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self").exists(), reason="finds processes as Linux shows them")
 
@@ -62,11 +64,7 @@ def ray_head():
         wait_for(lambda: listens(port), 120)
         yield f"127.0.0.1:{port}", head
     finally:
-        below = descendants(head.pid)
-        head.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            head.wait(20)
-        for pid in [head.pid, *below]:
+        for pid in [head.pid, *descendants(head.pid)]:  # asked to end, it takes twenty seconds and more
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         head.wait()
@@ -227,7 +225,7 @@ def test_one_worker_is_as_two_and_what_is_killed_loses_and_doubles_nothing(
         with capsys.disabled():
             print(f"\none worker: {one}two workers: {two}")
         assert results_of(tmp_path / "two") == expected
-    kills = {"workers_killed": at_length(2, 20), "drivers_killed": at_length(1, 3)}
+    kills = {"workers_killed": at_length(1, 20), "drivers_killed": at_length(1, 3)}
     options = ("--workers", "2", "--ray", address)
     kill_at_random(drive, "in", tmp_path / "killed", head, options=options, **kills)
     assert results_of(tmp_path / "killed") == expected
@@ -237,12 +235,12 @@ def test_one_worker_is_as_two_and_what_is_killed_loses_and_doubles_nothing(
     }
     assert os.listdir(tmp_path / "killed" / ".work") == []
     parts = list((tmp_path / "killed" / "ledger").iterdir())
-    part = parts[0]
     assert {p.suffix for p in parts} == {".parquet"}, "what the killed left half-written is gone"
-    part.write_bytes(b"")
-    said = here("in", "killed", "--ray", address, "--workers", "1", code=1)
-    assert f"{part.name} is damaged; delete it and run again" in said
-    assert results_of(tmp_path / "killed") == expected, "nothing is lost"
+    if at_length(False, True):
+        parts[0].write_bytes(b"")
+        said = here("in", "killed", "--ray", address, "--workers", "1", code=1)
+        assert f"{parts[0].name} is damaged; delete it and run again" in said
+        assert results_of(tmp_path / "killed") == expected, "nothing is lost"
 
 
 def without_ray(drive, tmp_path, workflow) -> None:
@@ -273,7 +271,7 @@ def test_a_table_in_a_ray_of_its_own_and_again_when_it_has_changed(
     given, table = photos(tmp_path / "in", 9, root), tmp_path / "t.parquet"
     contents = [p.read_bytes() for p in sorted(given.rglob("*.png"))] + [b"no picture", None]
     parquet.write_table(pa.table({"image": contents}), table, row_group_size=5)
-    monkeypatch.setattr(driver, "LEG", 2)  # of three chunks and a little one
+    monkeypatch.setattr(driver, "LEG", 3)  # of five chunks
     assert "11 pictures: 9 edited, 0 there already, 2 failed" in here("t.parquet", "table", "--workers", "1")
     assert not workers(os.getpid()), "the Ray that it started has ended"
     rows = ledger_of(tmp_path / "table")
@@ -290,6 +288,30 @@ def test_a_table_in_a_ray_of_its_own_and_again_when_it_has_changed(
     assert "7 pictures: 0 edited, 5 there already, 2 failed" in said
     assert len(ledger_of(tmp_path / "table")) == 7, "rows of pictures that are gone went with them"
     assert len(results_of(tmp_path / "table")) == 9, "results stay"
+
+
+def reports(*chunks, end):
+    """What a leg reports of chunks (name, pictures), and of its end."""
+    return [Report(name, edited=edited) for name, edited in chunks] + [Report(end=end)]
+
+
+def test_a_leg_ends_well_only_if_what_was_read_came_back_once(monkeypatch):
+    total = chunks.Total()
+    total.add("a" * 24, 3)
+    total.add("b" * 24, 2)
+    end = {"cursor": ["more"], "total": total.plain()}
+
+    def leg(*came):
+        monkeypatch.setattr(driver, "_reports", lambda *_: iter(came))
+        return driver._leg(None, Task("in", "out", ".", 4, 1), Resources(), 0, None, Progress(1))
+
+    good = reports(("b" * 24, 2), ("a" * 24, 3), end=end)
+    assert leg(*good) == ["more"] and leg(*reversed(good)) == ["more"], "in any order"
+    for bad in (good[1:], [*good, good[0]], good[:-1], [*good[1:], Report("c" * 24, edited=2)]):
+        with pytest.raises(EditError, match="in changed while it was read; run again"):
+            leg(*bad)
+    with pytest.raises(EditError, match="c.parquet is damaged"):
+        leg(good[0], Report("a" * 24, stop="c.parquet is damaged."), good[-1])
 
 
 @pytest.fixture
@@ -325,12 +347,24 @@ def test_what_cannot_begin_is_one_sentence(refused, tmp_path, root):
     assert "needs a ComfyUI server" in refused(work=root / "workflows/api/kontext_text_edit.json")
     assert "has nothing called 'no title'" in refused("--set", "no title=1")
     assert "has no seed to set" in refused("--seed", 1)
+    assert "--column x belongs to a .parquet file" in refused("--column", "x")
     (tmp_path / "none").mkdir()
     assert "There are no pictures in none." in refused("--input", "none")
     assert "--input gone is neither a folder" in refused("--input", "gone")
     assert "choose another one for the results" in refused("--out", "in")
     assert "There is no Ray at 127.0.0.1:" in refused("--ray", f"127.0.0.1:{closed_port()}")
     assert "is no address; write HOST:PORT" in refused("--ray", "localhost:ray")
+
+
+def test_what_cannot_sign_is_said_before_an_edit(refused, settings):
+    pytest.importorskip("c2pa", reason="needs requirements-c2pa.txt")
+    assert "There is no certificate to sign with" in refused("--c2pa")
+    from editkit.models.provenance import keys
+
+    keys.make()
+    certificate = settings / keys.SELF_MADE
+    certificate.write_bytes(certificate.read_bytes()[:300])
+    assert "self-signed certificate is damaged" in refused("--c2pa")
 
 
 def test_a_damaged_note_and_another_driver_are_one_sentence(refused, tmp_path):
@@ -347,11 +381,16 @@ def test_without_ray_it_says_what_to_install(refused, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "options", [("--workers", "0"), ("--cpus-per-worker", "0"), ("--gpus-per-worker", "-1"), ("--block", "x")]
-)
+    "options",
+    [
+        ("--workers", "0"), ("--cpus-per-worker", "0"), ("--cpus-per-worker", "x"), ("--gpus-per-worker", "-1"),
+        ("--gpus-per-worker", "nan"), ("--block", "x"),
+    ],
+)  # fmt: skip
 def test_numbers_that_make_no_sense(options, capsys):
     assert cli.main(["batch", "--workflow", "w", "--input", "i", "--out", "o", *options]) == 2
-    assert options[0] in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert options[0] in said and options[1] in said and "invalid _" not in said
 
 
 def test_the_pool_takes_what_the_cluster_has():
@@ -384,3 +423,23 @@ def test_servers_are_dealt_out_evenly_and_kept():
 def test_help_teaches_by_example(capsys):
     assert cli.main(["batch", "--help"]) == 0
     assert all(line.format(me=cli._me()) in capsys.readouterr().out for line in [command.EXAMPLES.splitlines()[0]])
+
+
+def test_the_cluster_of_the_readme_is_one_to_ray_and_has_all_its_workers(root):
+    """Ray's own check, before it would start machines; KubeRay's is in Kubernetes."""
+    import re
+
+    yaml = pytest.importorskip("yaml")
+    util = pytest.importorskip("ray.autoscaler._private.util")
+    text = (root / "headless" / "batch" / "README.md").read_text(encoding="utf-8")
+    cluster_yaml, ray_job = (yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL))
+    config = util.prepare_config(cluster_yaml)
+    util.validate_config(config)
+    asked = int(re.search(r"--workers (\d+)", text[text.index("ray exec") :])[1])
+    gpu = config["available_node_types"]["gpu"]
+    assert min(config["max_workers"], gpu["max_workers"]) * gpu["resources"]["GPU"] >= asked
+    (group,) = ray_job["spec"]["rayClusterSpec"]["workerGroupSpecs"]
+    limits = group["template"]["spec"]["containers"][0]["resources"]["limits"]
+    assert group["replicas"] * limits["nvidia.com/gpu"] == int(
+        re.search(r"--workers (\d+)", ray_job["spec"]["entrypoint"])[1]
+    )

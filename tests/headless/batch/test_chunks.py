@@ -149,6 +149,13 @@ def test_several_tables_by_a_star(tmp_path):
     assert len(found) == 100 and found[0] == "a.parquet#0" and found[50] == "b.parquet#0"
 
 
+def test_the_table_that_lacks_the_column_is_named(tmp_path):
+    table(tmp_path, {"bytes": CONTENTS}, name="a.parquet")
+    table(tmp_path, {"picture": CONTENTS}, name="b.parquet")
+    with pytest.raises(EditError, match="b.parquet has no column 'bytes' of pictures; it has id, picture"):
+        list(Parquet(tmp_path / "*.parquet").chunks(8, None, unknown))
+
+
 def test_bytes_are_not_read_where_nothing_is_left_to_do(tmp_path, monkeypatch):
     path = table(tmp_path, {"bytes": CONTENTS})
     made = dict(chunk[:2] for _, chunk in Parquet(path).chunks(8, None, unknown))
@@ -174,12 +181,14 @@ def test_bytes_are_not_read_where_nothing_is_left_to_do(tmp_path, monkeypatch):
         ("x*.parquet", None, "There is no Parquet file"),
         ("notes.txt", None, "is neither a folder of pictures nor a .parquet file"),
         ("out", None, "is the folder of the pictures"),
+        ("photos", "image", "--column image belongs to a .parquet file"),
     ],
 )
 def test_an_input_that_will_not_do_is_one_sentence(tmp_path, given, column, said):
     table(tmp_path, {"bytes": CONTENTS})
     (tmp_path / "bad.parquet").write_text("text")
-    (tmp_path / "out").mkdir()
+    for name in ("out", "photos"):
+        (tmp_path / name).mkdir()
     with pytest.raises(EditError, match=said) as refused:
         chunks.source(tmp_path / given, tmp_path / "out", column)
     assert "\n" not in str(refused.value)

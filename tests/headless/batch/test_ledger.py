@@ -115,6 +115,7 @@ def test_a_folder_keeps_to_its_job(tmp_path):
         (Job("f" * 64, "/others", None, 32), "another --input"),
         (Job("f" * 64, "/photos", 7, 32), "another --seed"),
         (Job("f" * 64, "/photos", None, 8), "another --block"),
+        (Job("f" * 64, "/photos", None, 32, "other"), "another --column"),
     ]:
         with pytest.raises(EditError, match=f"holds the results of {said}; choose another folder with --out"):
             job.pin(tmp_path, other, WORK)

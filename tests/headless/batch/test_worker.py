@@ -49,8 +49,8 @@ def places(tmp_path, monkeypatch):
 def made(places):
     """made(**settings): a Worker of the workflow `tone` in that folder, as the driver would make it."""
 
-    def make(out="out", **settings):
-        editor = Editor(shipped.WORKFLOWS / "tone.json")
+    def make(out="out", c2pa=False, **settings):
+        editor = Editor(shipped.WORKFLOWS / "tone.json", c2pa=c2pa)
         job.prepare(places / out)
         job.pin(places / out, job.Job(editor.workflow_hash, "in", None, 8), editor.work)
         given = {"input": "in", "out": out, "folder": str(places), "block": 8, "stamp": 5, "leg": 9, **settings}
@@ -136,6 +136,28 @@ def test_failed_pictures_are_tried_again_on_request_only(made, places, ledger_of
     retrying._edited = lambda file, row: tried.append(row.path) or row
     retrying.edit(whole(places))
     assert tried == ["bad.jpg"]
+
+
+def test_signed_results_keep_the_chain_of_signed_pictures(made, places, ledger_of, settings, monkeypatch):
+    pytest.importorskip("c2pa", reason="needs requirements-c2pa.txt")
+    from editkit.models.provenance import keys, reading
+
+    keys.make("Jane Doe")
+    assert numbers(made(c2pa=True).edit(whole(places))) == (3, 1, 1, None)
+    row = ledger_of("out")["b.png"]
+    found = reading.read(places / "out" / row["result"], "image/png")
+    assert (found.state, found.entry.signer, found.entry.sources[0].title) == ("valid", "Jane Doe", "b.png")
+    (places / "in" / "signed.png").write_bytes((places / "out" / row["result"]).read_bytes())
+    again = Chunk("c1", [i for i in whole(places).items if i.path == "signed.png"])
+    assert made(c2pa=True).edit(again).edited == 1
+    second = reading.read(places / "out" / ledger_of("out")["signed.png"]["result"], "image/png").entry
+    assert [s.title for s in (second.sources[0], second.sources[0].entry.sources[0])] == ["signed.png", "b.png"]
+    one = made(c2pa=True)
+    (settings / keys.SELF_MADE).write_text("damaged meanwhile")
+    Image.new("RGB", (6, 4)).save(places / "in" / "later.png")
+    late = Chunk("c2", [i for i in whole(places).items if i.path == "later.png"])
+    assert "self-signed certificate is damaged" in one.edit(late).stop, "no picture is blamed"
+    assert not one.ledger.part("c2").exists()
 
 
 class Killed(BaseException):
