@@ -30,21 +30,10 @@ LEAST_EDIT = {"fp32": 50.0, "int8": 30.0}
 
 
 @pytest.fixture(scope="session")
-def tools(root):
-    """Where Node, Chromium and the npm packages are. Skips with the first that is missing."""
-    named = os.environ.get("EDITKIT_NODE_MODULES")
-    places = [folder / "node_modules" for folder in (root, *root.parents, Path.home())]  # as Node looks, and at home
-    packages = Path(named) if named else next((p for p in places if (p / "playwright-core").is_dir()), places[0])
-    browsers = (os.environ.get("EDITKIT_CHROMIUM"), "chromium", "chromium-browser", "google-chrome")
-    chromium = next((path for name in browsers if name and (path := shutil.which(name))), None)
-    found = {"node": shutil.which("node"), "chromium": chromium}
-    for name, path in found.items():
-        if path is None:
-            pytest.skip(f"{name} is not installed; it runs the page")
-    if not (packages / "playwright-core").is_dir():
-        pytest.skip(f"playwright-core is not in {packages}; it drives the browser")
+def tools(browser_tools):
+    """What drives the browser, and LiteRT.js. Skips with the first that is missing."""
     try:
-        return {**found, "packages": packages, "litertjs": web.find_litertjs(packages)}
+        return {**browser_tools, "litertjs": web.find_litertjs(browser_tools["packages"])}
     except EditError as problem:
         pytest.skip(str(problem))
 

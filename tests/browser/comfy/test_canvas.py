@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from editkit.tests.browser.comfy.conftest import FOLDER_NAME
 from editkit.tests.browser.comfy.test_templates import STEPS, TEMPLATES, differing, twin
+from editkit.tests.comfyui.server import FOLDER_NAME
 from editkit.tests.house import pack
 
 DROPPED = ("remove_object", "kontext_local_edit")

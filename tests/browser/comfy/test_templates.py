@@ -6,7 +6,8 @@ import urllib.request
 
 import pytest
 
-from editkit.tests.browser.comfy.conftest import FOLDER_NAME
+from editkit.tests.browser.comfy.front_ends import newest
+from editkit.tests.comfyui.server import FOLDER_NAME
 from editkit.tests.house import pack
 from editkit.tests.house.twin import NOTES
 from editkit.tests.house.workflow_checks import MEDIA_INPUTS
@@ -97,6 +98,7 @@ def test_the_sample_photographs_are_in_the_input_folder(opened, page):
         assert (page.server.base / "input" / name).read_bytes() == shipped
 
 
+@newest
 def test_a_note_leads_to_weights_and_photographs(page):
     page.run(STEPS, "open", pack=FOLDER_NAME, name="kontext_local_edit")
     found = {href: (target, status) for href, target, status in page.run(STEPS, "links")}
@@ -106,6 +108,7 @@ def test_a_note_leads_to_weights_and_photographs(page):
     assert len(found) == 3 and all(href.startswith("https://huggingface.co/") for href in found)
 
 
+@newest
 def test_the_server_lists_every_template_with_its_thumbnail(page):
     assert sorted(page.server.get("/workflow_templates")[FOLDER_NAME]) == sorted(TEMPLATES)
     for name in TEMPLATES:
@@ -114,6 +117,7 @@ def test_the_server_lists_every_template_with_its_thumbnail(page):
             assert reply.headers["Content-Type"] == "image/jpeg" and len(reply.read()) > 5000, name
 
 
+@newest
 def test_an_own_photograph_of_a_samples_name_is_kept(page, tmp_path):
     """Who has another fig_bowl.jpg keeps it, and the template opens with that."""
     file = page.server.base / "input" / "fig_bowl.jpg"
