@@ -17,6 +17,7 @@ import pytest
 
 from editkit.tests.browser.comfy.front_ends import FRONT_ENDS, FrontEnd
 from editkit.tests.comfyui.server import FOLDER_NAME, Server
+from editkit.tests.house import pack
 
 DRIVER, CANVAS = (Path(__file__).with_name(name) for name in ("drive.mjs", "canvas.mjs"))
 ANY_NODE = "EditKitRemoveObject"  # a page is ready when its graph knows it
@@ -90,6 +91,7 @@ class Page:
 
     def __init__(self, browser: Browser, server: Server, front_end: FrontEnd):
         self.browser, self.server, self.front_end, self.name = browser, server, front_end, front_end.name
+        self.failed = False
 
     def open(self) -> None:
         """Opens ComfyUI, with an empty graph."""
@@ -99,7 +101,14 @@ class Page:
         self.browser.ask(open=self.name, url=self.server.url, nodeType=ANY_NODE)
 
     def clear(self) -> None:
-        """Closes what an earlier file's tests left open, takes their nodes away, and forgets their errors."""
+        """Closes what an earlier file's tests left open, takes their nodes away, and forgets their errors.
+
+        After one that failed the page is opened afresh.
+        """
+        if self.failed:
+            self.close()
+            self.open()
+        self.failed = False
         self.run(CANVAS, "clear")
         self.problems()
 
@@ -111,6 +120,7 @@ class Page:
         try:
             return self.browser.ask(page=self.name, scenario=str(scenario), step=step, arguments=arguments)
         except BrowserFailed:
+            self.failed = True
             self.screenshot(f"failed-{step}")
             raise
 
@@ -143,13 +153,22 @@ def comfy_servers(checkout, root, tmp_path_factory):
         if version not in running:
             base = tmp_path_factory.mktemp("comfyui") / "base dir"
             arguments = _front_end_arguments(checkout, version)
-            running[version] = Server(checkout, root, base, FOLDER_NAME, arguments=arguments)
+            running[version] = Server(checkout, root, base, FOLDER_NAME, _named_weights, arguments)
             running[version].wait_until_ready()
         return running[version]
 
     yield start
     for server in running.values():
         server.stop()
+
+
+def _named_weights(base: Path) -> None:
+    """Files of the names that the templates load: without them the front end asks the network how large they are."""
+    for path in pack.workflows():
+        for node in json.loads(path.read_text(encoding="utf-8"))["nodes"]:
+            for model in node.get("properties", {}).get("models", []):
+                (base / "models" / model["directory"]).mkdir(exist_ok=True)
+                (base / "models" / model["directory"] / model["name"]).touch()
 
 
 def _front_end_arguments(checkout, version: str) -> list[str]:

@@ -10,6 +10,7 @@ export async function wire(page, { photo, type, scale = 1, mask = null, inputs =
     async ({ photo, type, scale, mask, inputs }) => {
       const { app, LiteGraph } = window;
       if (app.canvas.graph !== app.graph) app.canvas.setGraph(app.graph); // out of a subgraph
+      for (const node of app.graph.nodes) node.subgraph?.clear(); // or its widgets outlive it
       app.graph.clear();
       const add = (kind, x, values) => {
         const node = LiteGraph.createNode(kind);

@@ -21,16 +21,6 @@ def twin(name: str) -> dict:
     return json.loads((pack.ROOT / "workflows/api" / f"{name}.json").read_text(encoding="utf-8"))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def named_weights(comfy_servers, front_end):
-    """Files of the names that the templates load: without them the front end asks the network how large they are."""
-    models = comfy_servers(front_end.version).base / "models"
-    for node in (node for workflow in TEMPLATES.values() for node in workflow["nodes"]):
-        for model in node.get("properties", {}).get("models", []):
-            (models / model["directory"]).mkdir(exist_ok=True)
-            (models / model["directory"] / model["name"]).touch()
-
-
 @pytest.fixture(scope="module")
 def opened(page):
     """What came of opening each template, one after the other: name -> its graph, what was said, and the errors."""
