@@ -1,7 +1,7 @@
 """The page in headless Chromium, on a real bundle: golden edits, a user's edits, and what it says when it cannot.
 
 Needs Node, Chromium, LiteRT.js and playwright-core (`npm install @litertjs/core@2.5.3 playwright-core` in the pack's
-folder, or EDITKIT_NODE_MODULES), and a bundle: EDITKIT_BUNDLE names one, else it is exported here with litert-torch.
+folder, or EDITKIT_NODE_MODULES), and a bundle: EDITKIT_BUNDLE names one, else it is exported with litert-torch.
 """
 
 import importlib.util
@@ -39,17 +39,20 @@ def tools(browser_tools):
 
 
 @pytest.fixture(scope="session")
-def bundle(tools, tmp_path_factory):
-    """A bundle with this page: a copy of EDITKIT_BUNDLE, or one exported here."""
+def bundle(request, tools, tmp_path_factory):
+    """A bundle with this page: a copy of EDITKIT_BUNDLE, or of the one in 8 bits that other tests share; at length one
+    as trained, exported here."""
     folder = tmp_path_factory.mktemp("bundles") / "bundle"
     if os.environ.get("EDITKIT_BUNDLE"):
         shutil.copytree(os.environ["EDITKIT_BUNDLE"], folder)
     elif importlib.util.find_spec("litert_torch") is None:
         pytest.skip("litert-torch is not installed and EDITKIT_BUNDLE names no bundle")
-    else:
+    elif os.environ.get("EDITKIT_LONG") == "1":
         from editkit.models.mobile import exporting
 
         exporting.export(checkpoint.load(), exporting.Request(folder, "fp32", name="blazeedit-small"))
+    else:
+        shutil.copytree(request.getfixturevalue("small_bundle"), folder)
     web.add_page(folder, tools["litertjs"])
     return folder
 

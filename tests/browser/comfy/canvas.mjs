@@ -130,6 +130,7 @@ function middle(page, title) {
 
 export async function clear(page) {
   for (let i = 0; i < 3; i++) await page.keyboard.press("Escape");
+  await page.mouse.move(5, 500); // off what says something when it is hovered over
   await page.evaluate(() => window.app.graph.clear());
   const panel = page.getByText("Workflow Overview", { exact: true }); // 1.58's, where errors were listed
   if (await panel.isVisible()) await page.getByRole("button", { name: "Toggle properties panel" }).click();

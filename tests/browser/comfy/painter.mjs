@@ -186,8 +186,8 @@ export async function shown(page, { points }) {
   }, points);
   const [note, status] = await Promise.all([".editkit-note", ".editkit-status"].map((s) => page.locator(s).textContent()));
   const open = await page.locator(".editkit-painter").evaluate((root) => root.classList.contains("editkit-open"));
-  const painter = await page.locator(".editkit-painter").boundingBox();
-  return { alphas, note, status, open, height: painter?.height };
+  const height = await page.locator(".editkit-painter").evaluate((root) => root.offsetHeight); // at any zoom
+  return { alphas, note, status, open, height };
 }
 
 /** Links and values of a node, as the canvas has them. */

@@ -99,10 +99,9 @@ def test_keys_in_the_middle_of_a_stroke_end_it_first(canvas):
 
 @newest
 def test_a_stroke_that_is_torn_off_leaves_the_painter_alive(canvas):
-    """Enlarging takes the pointer away, whose release is then never told."""
+    """Enlarging takes the pointer away, whose release elsewhere is then never told."""
     canvas.wired()
-    canvas.interrupted(points=[[0.2, 0.2], [0.5, 0.2], [0.8, 0.2]], keys=["l"])
-    canvas.press(keys=["Escape"])
+    canvas.interrupted(points=[[0.2, 0.2], [0.5, 0.2], [1.3, 0.2]], keys=["l", "Escape"])
     before = canvas.value()
     canvas.hover(points=[[0.2, 0.5], [0.8, 0.5]])
     assert canvas.value() == before, "it paints without a button"
@@ -310,6 +309,11 @@ def test_a_workflow_from_before_the_painter_loads_as_it_was(canvas, root):
     sent = canvas.prompt(id=edit["id"])["inputs"]
     assert sent["image"] == ["1", 0] and sent["mask"] == ["2", 0] and sent.items() >= wanted.items()
     assert not canvas.shown(points=[])["open"]  # the mask is linked: the painter is folded
+
+
+def test_a_folded_painter_is_as_high_as_its_head_in_a_node_with_more_room(canvas, root):
+    shown = canvas.load(workflow=json.loads((root / "workflows" / "tone.json").read_text()))
+    assert not shown["open"] and 30 <= shown["height"] <= 36
 
 
 def test_what_is_painted_is_what_is_edited_and_a_linked_mask_goes_before_it(canvas):
