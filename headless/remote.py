@@ -43,10 +43,14 @@ class Address(NamedTuple):
     port: int | None
     prefix: str
 
-    def __str__(self) -> str:
+    @property
+    def place(self) -> str:
+        """HOST:PORT, as in the header Host."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        port = "" if self.port is None else f":{self.port}"
-        return f"http{'s' * self.secure}://{host}{port}{self.prefix}"
+        return host if self.port is None else f"{host}:{self.port}"
+
+    def __str__(self) -> str:
+        return f"http{'s' * self.secure}://{self.place}{self.prefix}"
 
 
 def address(url: str) -> Address:

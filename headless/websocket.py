@@ -56,8 +56,8 @@ class Events:
         self._socket, where = connection.sock, self._remote.address
         key = base64.b64encode(os.urandom(16)).decode()
         headers = {
-            "Host": f"{where.host}:{where.port}" if where.port else where.host, "Upgrade": "websocket",
-            "Connection": "Upgrade", "Sec-WebSocket-Key": key, "Sec-WebSocket-Version": "13", **self._remote.header,
+            "Host": where.place, "Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Key": key,
+            "Sec-WebSocket-Version": "13", **self._remote.header,
         }  # fmt: skip
         lines = [f"GET {where.prefix}/ws?clientId={self._client_id} HTTP/1.1"]
         lines += [f"{name}: {value}" for name, value in headers.items()]

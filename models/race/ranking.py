@@ -33,7 +33,8 @@ def check(rule: str, judge: bool, mask: bool) -> None:
 
 
 def rank(entries: Sequence[Entry], rule: str, floor: float) -> Ranking:
-    """Ranks entries by a rule. floor: the mean change inside, 0 to 1, below which none wins. Ties go to the edit that
+    """Ranks entries by a rule. floor: the mean change inside, 0 to 1, below which none wins; one
+    that changed nothing never does. Ties go to the edit that
     changed more inside, then to the first."""
     told, values = _values(entries, rule)
     reasons = tuple(_reason(entry, value, floor) for entry, value in zip(entries, values, strict=True))
@@ -48,6 +49,8 @@ def rank(entries: Sequence[Entry], rule: str, floor: float) -> Ranking:
 
 def _reason(entry: Entry, value: float, floor: float) -> str:
     """Why an entry cannot win, or nothing."""
+    if entry.change.inside == 0:  # with a floor of 0 as well
+        return "changed nothing inside"
     if entry.change.inside < floor:
         return f"changed less than the floor of {floor:g}"
     return "not measured by this rule" if math.isnan(value) else ""

@@ -74,7 +74,6 @@ class ClipJudge:
         tell(1, 1)
         return judging.highest(scores, "CLIP")
 
-
     def similarity(self, edited: Tensor, instruction: str) -> float:
         """The CLIP cosine of one edit [3, h, w] with the caption, or else the instruction; −1 to 1."""
         return self.scorer.scores([edited], self.caption.strip() or instruction)[0]

@@ -1,7 +1,11 @@
-"""Runs the page's JavaScript on arrays from Python, with Node. Tests that need it skip with a reason without it."""
+"""Finds Node and Chromium, and runs the page's JavaScript on arrays from Python, with Node.
+
+Tests that need what is missing skip with a reason.
+"""
 
 import itertools
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -15,6 +19,23 @@ from editkit.models.mobile.constants import constants
 PAGE = Path(__file__).resolve().parents[2] / "models" / "mobile" / "page"
 RUNNER = Path(__file__).with_name("run.mjs")
 K = constants()
+
+
+@pytest.fixture(scope="session")
+def browser_tools(root):
+    """Where Node, Chromium and the npm packages are. Skips with the first that is missing."""
+    named = os.environ.get("EDITKIT_NODE_MODULES")
+    places = [folder / "node_modules" for folder in (root, *root.parents, Path.home())]  # as Node looks, and at home
+    packages = Path(named) if named else next((p for p in places if (p / "playwright-core").is_dir()), places[0])
+    browsers = (os.environ.get("EDITKIT_CHROMIUM"), "chromium", "chromium-browser", "google-chrome")
+    chromium = next((path for name in browsers if name and (path := shutil.which(name))), None)
+    found = {"node": shutil.which("node"), "chromium": chromium}
+    for name, path in found.items():
+        if path is None:
+            pytest.skip(f"{name} is not installed; it runs what this pack has for the browser")
+    if not (packages / "playwright-core").is_dir():
+        pytest.skip(f"playwright-core is not in {packages}; it drives the browser")
+    return {**found, "packages": packages}
 
 
 @pytest.fixture(scope="session")

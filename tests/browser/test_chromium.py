@@ -1,8 +1,7 @@
 """The page in headless Chromium, on a real bundle: golden edits, a user's edits, and what it says when it cannot.
 
 Needs Node, Chromium, LiteRT.js and playwright-core (`npm install @litertjs/core@2.5.3 playwright-core` in the pack's
-folder, or EDITKIT_NODE_MODULES), and a bundle: EDITKIT_BUNDLE names one, else the shipped weights are exported with
-litert-torch: in 8 bits, as other tests have them too, and by `make test-long` in 32.
+folder, or EDITKIT_NODE_MODULES), and a bundle: EDITKIT_BUNDLE names one, else it is exported with litert-torch.
 """
 
 import importlib.util
@@ -31,39 +30,29 @@ LEAST_EDIT = {"fp32": 50.0, "int8": 30.0}
 
 
 @pytest.fixture(scope="session")
-def tools(root):
-    """Where Node, Chromium and the npm packages are. Skips with the first that is missing."""
-    named = os.environ.get("EDITKIT_NODE_MODULES")
-    places = [folder / "node_modules" for folder in (root, *root.parents, Path.home())]  # as Node looks, and at home
-    packages = Path(named) if named else next((p for p in places if (p / "playwright-core").is_dir()), places[0])
-    browsers = (os.environ.get("EDITKIT_CHROMIUM"), "chromium", "chromium-browser", "google-chrome")
-    chromium = next((path for name in browsers if name and (path := shutil.which(name))), None)
-    found = {"node": shutil.which("node"), "chromium": chromium}
-    for name, path in found.items():
-        if path is None:
-            pytest.skip(f"{name} is not installed; it runs the page")
-    if not (packages / "playwright-core").is_dir():
-        pytest.skip(f"playwright-core is not in {packages}; it drives the browser")
+def tools(browser_tools):
+    """What drives the browser, and LiteRT.js. Skips with the first that is missing."""
     try:
-        return {**found, "packages": packages, "litertjs": web.find_litertjs(packages)}
+        return {**browser_tools, "litertjs": web.find_litertjs(browser_tools["packages"])}
     except EditError as problem:
         pytest.skip(str(problem))
 
 
 @pytest.fixture(scope="session")
 def bundle(request, tools, tmp_path_factory):
-    """A bundle with this page: a copy of EDITKIT_BUNDLE or of the one that tests share, or one exported here."""
+    """A bundle with this page: a copy of EDITKIT_BUNDLE, or of the one in 8 bits that other tests share; at length one
+    as trained, exported here."""
     folder = tmp_path_factory.mktemp("bundles") / "bundle"
     if os.environ.get("EDITKIT_BUNDLE"):
         shutil.copytree(os.environ["EDITKIT_BUNDLE"], folder)
     elif importlib.util.find_spec("litert_torch") is None:
         pytest.skip("litert-torch is not installed and EDITKIT_BUNDLE names no bundle")
-    elif os.environ.get("EDITKIT_LONG") != "1":
-        shutil.copytree(request.getfixturevalue("small_bundle"), folder)
-    else:
+    elif os.environ.get("EDITKIT_LONG") == "1":
         from editkit.models.mobile import exporting
 
         exporting.export(checkpoint.load(), exporting.Request(folder, "fp32", name="blazeedit-small"))
+    else:
+        shutil.copytree(request.getfixturevalue("small_bundle"), folder)
     web.add_page(folder, tools["litertjs"])
     return folder
 

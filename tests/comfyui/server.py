@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+FOLDER_NAME = "my.pack"  # of the pack: neither an identifier nor its own name
 LEFT_OUT = (".git", ".venv", ".ci", "out", "tests", "benchmarks", "__pycache__", ".*_cache")
 # A custom node that tells which models ComfyUI's memory management holds: (module and class, bytes on the device).
 PROBE = """
@@ -42,7 +43,10 @@ class ServerFailed(RuntimeError):
 
 
 class Server:
-    """A running ComfyUI with the pack in custom_nodes/<folder name>; `url`, `log()` and the requests below."""
+    """A ComfyUI with the pack in custom_nodes/<folder name>; `url`, `log()` and the requests below.
+
+    Starts at once; `with` waits until it is ready, and ends it.
+    """
 
     def __init__(self, checkout, pack: Path, base: Path, folder_name: str, add=None, arguments=()):
         """add(base) puts more into its folders before it starts; arguments: more of main.py's."""
@@ -55,6 +59,17 @@ class Server:
         self._command += ["--disable-auto-launch", "--disable-api-nodes", "--base-directory", str(base)]
         self._command += ["--database-url", "sqlite:///:memory:", *arguments]
         self.start()
+
+    def __enter__(self) -> "Server":
+        try:
+            self.wait_until_ready()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.stop()
 
     def start(self) -> None:
         """Starts it, on its port and with its folders; again after kill()."""

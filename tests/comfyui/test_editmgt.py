@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,6 @@ from editkit.nodes.host import editmgt, editmgt_run
 from editkit.tests import tiny_editmgt_lora as lora
 from editkit.tests.tiny_editmgt_release import write_release
 
-INSIDE = Path(__file__).resolve().parent / "inside" / "editmgt.py"
 OPTIONS = {"steps": 4, "cfg": 30.0, "gamma": 1.1, "bias": "everything", "schedule": "model", "temperature": 2.0,
            "final_temperature": 0.0, "time": "step"}  # fmt: skip
 READING = {"blocks": "all", "keyword": "", "occurrence": 1, "method": "adaptive", "strength": 1.0, "factor": 3,
@@ -156,18 +154,9 @@ def expected(tmp_path_factory):
     return folder, made
 
 
-def run_inside(checkout, root, folder: Path, place: str = "") -> dict:
-    """Runs all checks in one child process, which takes ComfyUI's start of some seconds once."""
-    command = [str(checkout.python), str(INSIDE), str(checkout.folder), str(root), str(folder), *place.split()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=900, env=os.environ | {"PYTHONPATH": ""})
-    found = folder / f"results{f'_{place}' if place else ''}.json"
-    assert found.is_file(), done.stderr[-3000:]
-    return json.loads(found.read_text(encoding="utf-8"))
-
-
 @pytest.fixture(scope="module")
-def results(checkout, root, expected):
-    return run_inside(checkout, root, expected[0])
+def results(run_inside, expected):
+    return run_inside("editmgt.py", expected[0])
 
 
 @pytest.fixture
@@ -336,9 +325,10 @@ def test_lower_precision_agrees_between_guider_and_single_node(of, dtype, name):
     assert kind == name and apart == 0 and from_fp32 < 16
 
 
+@pytest.mark.repeats(place="gpu")
 @pytest.mark.parametrize(("place", "device"), [("gpu", "cpu"), ("gpu-only", "cuda")])
-def test_no_node_mixes_tensors_of_two_devices(checkout, root, expected, place, device):
-    found = run_inside(checkout, root, expected[0], place)["placed"]
+def test_no_node_mixes_tensors_of_two_devices(run_inside, expected, place, device):
+    found = run_inside("editmgt.py", expected[0], place=place)["placed"]
     assert "crashed" not in found, found["crashed"]
     extras = found.pop("extras")
     for name in ("normal", "none"):  # all weights on the device, and none: each is brought when it is needed

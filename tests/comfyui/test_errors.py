@@ -23,8 +23,6 @@ def changed(node_id: str, **inputs) -> dict:
     return prompt
 
 
-
-
 def painted(name: str) -> dict:
     """An edit with a painted mask of that name."""
     options = {"shadow": False, "texture": True, "grow": 0, "feather": 4, "seed": 0, "engine": "torch"}

@@ -1,8 +1,6 @@
 """ICEdit's nodes on a real ComfyUI with tiny FLUX networks, against the recorded release, diffusers and the core."""
 
-import json
 import os
-import subprocess
 from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,7 +17,6 @@ TRAINED = (
     "A diptych with two side-by-side images of the same scene. On the right, the scene is exactly the same as on the "
     "left but"
 )
-INSIDE = Path(__file__).resolve().parent / "inside" / "icedit.py"
 
 
 def recorded(root: Path) -> Path:
@@ -129,21 +126,9 @@ def folder(root, tmp_path_factory):
     return folder
 
 
-def run_inside(checkout, root, folder: Path, place: str = "") -> dict:
-    """Runs all checks in one child process, which takes ComfyUI's start of some seconds once."""
-    command = [checkout.python, INSIDE, checkout.folder, root, folder, recorded(root), *place.split()]
-    environment = os.environ | {"PYTHONPATH": ""}
-    done = subprocess.run(
-        [str(part) for part in command], capture_output=True, text=True, timeout=900, env=environment
-    )
-    found = folder / f"results{f'_{place}' if place else ''}.json"
-    assert found.is_file(), done.stderr[-3000:]
-    return json.loads(found.read_text(encoding="utf-8"))
-
-
 @pytest.fixture(scope="module")
-def results(checkout, root, folder):
-    return run_inside(checkout, root, folder)
+def results(run_inside, root, folder):
+    return run_inside("icedit.py", folder, recorded(root))
 
 
 @pytest.fixture
@@ -379,13 +364,10 @@ def test_training_free_editing_refuses_in_one_sentence(of, case):
     assert MISUSED[case] in said and "\n" not in said and "Error:" not in said, said
 
 
-@pytest.mark.parametrize(
-    ("place", "device"), [("gpu", "cpu"), pytest.param("gpu-only", "cuda", marks=pytest.mark.long)]
-)
-def test_no_node_mixes_tensors_of_two_devices(checkout, root, folder, place, device, at_length):
-    if place == "gpu-only" and at_length(True, False):
-        pytest.skip("the same on --gpu-only; make test-long")
-    found = run_inside(checkout, root, folder, place)
+@pytest.mark.repeats(place="gpu")
+@pytest.mark.parametrize(("place", "device"), [("gpu", "cpu"), ("gpu-only", "cuda")])
+def test_no_node_mixes_tensors_of_two_devices(run_inside, root, folder, place, device):
+    found = run_inside("icedit.py", folder, recorded(root), place=place)
     assert "two devices" in found.pop("mixing_is_noticed")
     found.pop("seconds")
     assert len(found) == 3

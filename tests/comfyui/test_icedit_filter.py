@@ -1,33 +1,30 @@
 """ICEdit's early filter on a real ComfyUI with the tiny FLUX.1 Fill, against the core's own runs of each seed."""
 
-import json
-import os
-import subprocess
-from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
-INSIDE = Path(__file__).resolve().parent / "inside" / "icedit_filter.py"
+from editkit.tests.comfyui.test_icedit import recorded
+
 ROUNDING = 5e-6
 
 
-def run_inside(checkout, root, folder, *place) -> dict:
-    """What the checks found inside of ComfyUI's Python."""
-    (folder / "models" / "editkit").mkdir(parents=True)
-    save_file({"none": torch.zeros(1)}, folder / "cases.safetensors")
-    fixtures = Path(os.environ.get("EDITKIT_FIXTURES") or root / "tests/fixtures") / "moelora"
-    command = [str(checkout.python), str(INSIDE), str(checkout.folder), str(root), str(folder), str(fixtures), *place]
-    environment = os.environ | {"PYTHONPATH": "", "HF_HUB_OFFLINE": "1", "PYTHONIOENCODING": "utf-8"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, env=environment)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads((folder / "results.json").read_text(encoding="utf-8"))
+@pytest.fixture(scope="module")
+def run(run_inside, root):
+    """run(folder, place): what the checks found inside of ComfyUI's Python."""
+
+    def checks(folder, place="") -> dict:
+        (folder / "models" / "editkit").mkdir(parents=True)
+        save_file({"none": torch.zeros(1)}, folder / "cases.safetensors")
+        return run_inside("icedit_filter.py", folder, recorded(root), place=place)
+
+    return checks
 
 
 @pytest.fixture(scope="module")
-def results(checkout, root, tmp_path_factory):
-    return run_inside(checkout, root, tmp_path_factory.mktemp("filter"))
+def results(run, tmp_path_factory):
+    return run(tmp_path_factory.mktemp("filter"))
 
 
 @pytest.fixture
@@ -136,8 +133,8 @@ def test_models_of_a_folder_judge_in_comfyuis_memory_management(found):
     assert sorted(made["held"]) == ["CLIPModel", "Qwen2_5_VLForConditionalGeneration"]
 
 
-def test_on_another_device_nothing_is_mixed_and_the_results_are_the_same(checkout, root, tmp_path, found):
-    placed = run_inside(checkout, root, tmp_path, "gpu")
+def test_on_another_device_nothing_is_mixed_and_the_results_are_the_same(run, tmp_path, found):
+    placed = run(tmp_path, "gpu")
     assert {name: one for name, one in placed.items() if "crashed" in one} == {}
     assert [placed["who_wins"][c]["seed"] for c in "012"] == [found("who_wins")[c]["seed"] for c in "012"]
     assert max(placed["restart"]["predictions"]) < ROUNDING and placed["restart"]["carried_on"] < ROUNDING

@@ -10,8 +10,7 @@ import pytest
 from PIL import Image
 
 from editkit.benchmarks.parity_moelora import MOE
-from editkit.tests.comfyui.conftest import FOLDER_NAME
-from editkit.tests.comfyui.server import Server, free_port, pixels
+from editkit.tests.comfyui.server import free_port, pixels
 from editkit.tests.comfyui.test_icedit import recorded
 from editkit.tests.house import pack
 from editkit.tests.loopback_judge import brighter, serving
@@ -25,7 +24,7 @@ KEY = "sk-server-51b7d0e4a9"
 
 
 @pytest.fixture(scope="module")
-def fill(checkout, root, tmp_path_factory):
+def fill(serve, root):
     """A server with the tests' own loaders, started with a key in its environment."""
 
     def add(base: Path) -> None:
@@ -35,12 +34,9 @@ def fill(checkout, root, tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EDITKIT_JUDGE_KEY", KEY)
-        server = Server(checkout, root, tmp_path_factory.mktemp("comfyui") / "base dir", FOLDER_NAME, add)
-    try:
-        server.wait_until_ready()
+        starting = serve(add)
+    with starting as server:
         yield server
-    finally:
-        server.stop()
 
 
 def tiny(server, template: str, **changes) -> dict:

@@ -1,13 +1,9 @@
 """Kontext's nodes on a real ComfyUI with a tiny FLUX of its own class: recorded cases, identities, masks, company."""
 
-import json
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
-
-INSIDE = Path(__file__).resolve().parent / "inside" / "kontext.py"
 
 
 @pytest.fixture(scope="module")
@@ -18,18 +14,9 @@ def fixtures(root):
     return given if whole else root / "tests/fixtures/kontext"
 
 
-def run_inside(checkout, root, folder: Path, fixtures: Path, *place: str) -> dict:
-    """Runs the checks in one child process, which takes ComfyUI's start of some seconds once."""
-    command = [str(checkout.python), str(INSIDE), str(checkout.folder), str(root), str(folder), str(fixtures), *place]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=900, env=os.environ | {"PYTHONPATH": ""})
-    found = folder / f"results{''.join(f'_{p}' for p in place)}.json"
-    assert found.is_file(), done.stderr[-3000:]
-    return json.loads(found.read_text(encoding="utf-8"))
-
-
 @pytest.fixture(scope="module")
-def results(checkout, root, fixtures, tmp_path_factory):
-    return run_inside(checkout, root, tmp_path_factory.mktemp("kontext"), fixtures)
+def results(run_inside, fixtures, tmp_path_factory):
+    return run_inside("kontext.py", tmp_path_factory.mktemp("kontext"), fixtures)
 
 
 @pytest.fixture
@@ -228,9 +215,10 @@ def test_a_forward_pass_that_goes_by_the_hooks_is_not_silent(of):
     assert "Another pack has replaced FLUX's forward" in of("replaced_forward")
 
 
+@pytest.mark.repeats(place="gpu")
 @pytest.mark.parametrize("place", ["gpu", "gpu-only"])
-def test_no_tensors_of_two_devices_are_mixed(checkout, root, fixtures, tmp_path, place):
-    found = run_inside(checkout, root, tmp_path, fixtures, place)["placed"]
+def test_no_tensors_of_two_devices_are_mixed(run_inside, fixtures, tmp_path, place):
+    found = run_inside("kontext.py", tmp_path, fixtures, place=place)["placed"]
     assert "crashed" not in found, found["crashed"]
     assert "two devices" in found.pop("noticed") and len(found) == 24
     assert all(devices == ["cuda"] for devices in found.values())

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from editkit.tests.comfyui.conftest import FOLDER_NAME
-from editkit.tests.comfyui.server import Server, pixels
+from editkit.tests.comfyui.server import pixels
 from editkit.tests.house import pack
 from editkit.tests.house.workflow_checks import MEDIA_INPUTS
 
@@ -23,16 +22,11 @@ SMALL = {"size": "own size", "steps": 2, "width": 80, "height": 64}
 
 
 @pytest.fixture(scope="module")
-def flux(checkout, root, tmp_path_factory):
+def flux(serve):
     """A server with the tests' own loaders."""
     brought = Path(__file__).parent / "inside" / "tiny_flux.py"
-    server = Server(checkout, root, tmp_path_factory.mktemp("comfyui") / "base dir", FOLDER_NAME,
-                    lambda base: shutil.copy(brought, base / "custom_nodes"))  # fmt: skip
-    try:
-        server.wait_until_ready()
+    with serve(lambda base: shutil.copy(brought, base / "custom_nodes")) as server:
         yield server
-    finally:
-        server.stop()
 
 
 def small_copy(name: str, folder: Path) -> Path:

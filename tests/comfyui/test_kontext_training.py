@@ -1,10 +1,7 @@
 """What Kontext's training exports loads in a real ComfyUI, by core's own nodes, and gives what diffusers gives."""
 
 import json
-import os
 import shutil
-import subprocess
-from pathlib import Path
 
 import pytest
 import torch
@@ -17,7 +14,6 @@ from editkit.training.kontext.examples import Example
 from editkit.training.kontext.stages import Flow, Recipe
 from editkit.training.store import Store
 
-INSIDE = Path(__file__).resolve().parent / "inside" / "kontext_training.py"
 # Core's Flux always has 16 latent channels, and takes the rest of these from no file.
 CONFIG = world.CONFIG | {"in_channels": 64, "out_channels": 64, "num_layers": 2, "num_single_layers": 2,
                          "attention_head_dim": 32, "num_attention_heads": 2, "axes_dims_rope": [8, 12, 12]}  # fmt: skip
@@ -99,7 +95,7 @@ def _with_config(path, folder):
 
 
 @pytest.fixture(scope="module")
-def results(checkout, root, exported):
+def results(run_inside, exported):
     folder, models = exported
     save_file(cases(), folder / "cases.safetensors")
     (folder / "sizes.json").write_text(json.dumps(SIZES))
@@ -109,11 +105,7 @@ def results(checkout, root, exported):
         released = FluxTransformer2DModel(guidance_embeds=True).state_dict()
         shapes = {name: list(value.shape) for name, value in names.to_bfl(released).items()}
     (folder / "released.json").write_text(json.dumps(shapes))
-    command = [str(checkout.python), str(INSIDE), str(checkout.folder), str(root), str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, env=os.environ | {"PYTHONPATH": ""})
-    found = folder / "results.json"
-    assert found.is_file(), done.stderr[-3000:]
-    return json.loads(found.read_text(encoding="utf-8"))
+    return run_inside("kontext_training.py", folder)
 
 
 def of(results, name):

@@ -1,9 +1,5 @@
 """Kontext Turn on a real ComfyUI with a tiny Flux, and the picture tools beside it."""
 
-import json
-import os
-import subprocess
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,21 +9,10 @@ from editkit.tests.comfyui.server import pixels
 from editkit.tests.comfyui.test_kontext_server import small_copy
 from editkit.tests.nodes.test_blazeedit import run
 
-INSIDE = Path(__file__).resolve().parent / "inside" / "turns.py"
-
-
-def run_inside(checkout, root, folder, place="") -> dict:
-    """All checks in one child process."""
-    command = [str(checkout.python), str(INSIDE), str(checkout.folder), str(root), str(folder), *place.split()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, env=os.environ | {"PYTHONPATH": ""})
-    found = folder / f"results{f'_{place}' if place else ''}.json"
-    assert found.is_file(), done.stderr[-3000:]
-    return json.loads(found.read_text(encoding="utf-8"))
-
 
 @pytest.fixture(scope="module")
-def results(checkout, root, tmp_path_factory):
-    return run_inside(checkout, root, tmp_path_factory.mktemp("turns"))
+def results(run_inside, tmp_path_factory):
+    return run_inside("turns.py", tmp_path_factory.mktemp("turns"))
 
 
 @pytest.fixture
@@ -105,9 +90,10 @@ def test_comfyuis_own_clip_vision_gives_the_cosine(of):
     assert abs(found["first"]) < 1e-5 and abs(found["previous"]) < 1e-5 and max(found["cosines"]) < 0.9999
 
 
+@pytest.mark.repeats(place="gpu")
 @pytest.mark.parametrize(("place", "device"), [("gpu", "cpu"), ("gpu-only", "cuda")])
-def test_on_a_gpu_no_step_of_a_session_mixes_devices(checkout, root, tmp_path, place, device):
-    found = run_inside(checkout, root, tmp_path, place)[place]
+def test_on_a_gpu_no_step_of_a_session_mixes_devices(run_inside, tmp_path, place, device):
+    found = run_inside("turns.py", tmp_path, place=place)[place]
     assert "crashed" not in found, found["crashed"]
     assert set(found) == {device}
 

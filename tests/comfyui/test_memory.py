@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from editkit.tests.comfyui.conftest import FOLDER_NAME
+from editkit.tests.comfyui.server import FOLDER_NAME
 from editkit.tests.comfyui.test_workflows import TWINS, on_server, read
 
 OURS = f"custom_nodes/{FOLDER_NAME.replace('.', '_x_')}.models"  # how ComfyUI names the pack's modules

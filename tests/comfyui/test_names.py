@@ -9,14 +9,13 @@ import urllib.request
 import pytest
 
 import editkit
-from editkit.tests.comfyui.server import Server
 from editkit.tests.house import archive, pack
 
 NAMES = ("editkit", "ComfyUI-EditKit", "my.pack")
 
 
 @pytest.fixture(scope="module")
-def named(checkout, root, tmp_path_factory):
+def named(serve, root, tmp_path_factory):
     """A server with the archive unpacked three times."""
     packed = tmp_path_factory.mktemp("archive") / NAMES[0]
     for name in archive.files(root):
@@ -27,12 +26,8 @@ def named(checkout, root, tmp_path_factory):
         for other in NAMES[1:]:
             shutil.copytree(packed, base / "custom_nodes" / other)
 
-    server = Server(checkout, packed, tmp_path_factory.mktemp("comfyui") / "base", NAMES[0], add)
-    try:
-        server.wait_until_ready()
+    with serve(add, packed, NAMES[0]) as server:
         yield server
-    finally:
-        server.stop()
 
 
 def fetched(server, path: str) -> bytes:
@@ -43,7 +38,7 @@ def fetched(server, path: str) -> bytes:
 def test_the_archive_loads_under_each_name(named):
     log = named.log()
     assert "IMPORT FAILED" not in log and "Traceback" not in log
-    timed = re.findall(r"([\d.]+) seconds: \S*custom_nodes.(\S+)", log)
+    timed = re.findall(r"([\d.]+) seconds: .*custom_nodes.(\S+)", log)
     assert {name for _, name in timed} >= set(NAMES)
     assert set(editkit.NODE_CLASS_MAPPINGS) <= set(named.get("/object_info"))
 

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from editkit.headless import cli, record
-from editkit.tests.comfyui.server import Server, pixels
+from editkit.tests.comfyui.server import pixels
 from editkit.tests.comfyui.test_errors import FAULTY, failures, painted
 from editkit.tests.house import pack
 
@@ -189,11 +189,9 @@ def names(folder="out") -> list[str]:
 
 
 @pytest.mark.long
-def test_client_and_server_killed_at_random_each_result_comes_exactly_once(checkout, root, tmp_path, place, at_length):
+def test_client_and_server_killed_at_random_each_result_comes_exactly_once(serve, place, at_length):
     photos, rng = batch(place, at_length(4, 60)), random.Random(11)
-    server = Server(checkout, root, tmp_path / "base", "pack")
-    try:
-        server.wait_until_ready()
+    with serve() as server:
         for _ in range(at_length(1, 20)):
             process = client(server, "--batch", "photos", "--out", "out")
             time.sleep(3 * rng.random() + at_length(3, 0))
@@ -206,8 +204,6 @@ def test_client_and_server_killed_at_random_each_result_comes_exactly_once(check
             process.communicate()
         code, _, said = ended(client(server, "--batch", "photos", "--out", "out"))
         assert code == 0, said
-    finally:
-        server.stop()
     assert names() == photos
     for name in photos:
         assert pixels(Path("out", name)).shape == pixels(Path("photos", name)).shape

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,6 @@ from safetensors.torch import save_file
 from editkit.models.swiftedit.aram import PRESETS, Aram
 from editkit.tests.comfyui import diffusers_loop as tiny
 
-INSIDE = Path(__file__).resolve().parent / "inside" / "swiftedit.py"
 LOOPS = [  # name, preset, settings, source prompt, edit prompt, size, whether the user gives the mask
     ("official", PRESETS["official"], "a grey cat", "a black dog", (64, 72), False),
     ("paper", PRESETS["paper"], "", "a red bird", (96, 64), False),
@@ -129,19 +127,9 @@ def folder(tmp_path_factory):
     return folder
 
 
-def run_inside(checkout, root, folder: Path, place: str = "") -> dict:
-    """Runs all checks in one child process, which takes ComfyUI's start of some seconds once."""
-    command = [str(checkout.python), str(INSIDE), str(checkout.folder), str(root), str(folder), *place.split()]
-    environment = os.environ | {"EDITKIT_ARAM_CASES": str(recorded_cases(root)), "PYTHONPATH": ""}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=900, env=environment)
-    found = folder / f"results{f'_{place}' if place else ''}.json"
-    assert found.is_file(), done.stderr[-3000:]
-    return json.loads(found.read_text(encoding="utf-8"))
-
-
 @pytest.fixture(scope="module")
-def results(checkout, root, folder):
-    return run_inside(checkout, root, folder)
+def results(run_inside, root, folder):
+    return run_inside("swiftedit.py", folder, EDITKIT_ARAM_CASES=str(recorded_cases(root)))
 
 
 @pytest.fixture
@@ -188,9 +176,10 @@ def test_what_the_training_exports_is_loaded_by_the_node(of):
     assert found["noise"] <= 1e-5 and found["edit"] <= 3e-5
 
 
+@pytest.mark.repeats(place="gpu")
 @pytest.mark.parametrize(("place", "device"), [("gpu", "cpu"), ("gpu-only", "cuda")])
-def test_no_node_mixes_tensors_of_two_devices(checkout, root, folder, place, device):
-    found = run_inside(checkout, root, folder, place)
+def test_no_node_mixes_tensors_of_two_devices(run_inside, root, folder, place, device):
+    found = run_inside("swiftedit.py", folder, place=place, EDITKIT_ARAM_CASES=str(recorded_cases(root)))
     assert "two devices" in found.pop("mixing_is_noticed")
     found.pop("seconds")
     assert len(found) == 4

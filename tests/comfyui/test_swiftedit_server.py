@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from editkit.tests.comfyui import diffusers_loop
-from editkit.tests.comfyui.conftest import FOLDER_NAME
-from editkit.tests.comfyui.server import Server, pixels
+from editkit.tests.comfyui.server import pixels
 from editkit.tests.house import pack
 
 TEMPLATES = ("swiftedit_graph", "swiftedit_one_step", "swiftedit_scale_sweep")
@@ -18,7 +17,7 @@ API, MEDIA = pack.ROOT / "workflows/api", pack.ROOT / "workflows/media"
 
 
 @pytest.fixture(scope="module")
-def swift(checkout, root, tmp_path_factory):
+def swift(serve, tmp_path_factory):
     """A server with the tiny release in models/editkit/swiftedit and the tests' own loaders."""
     made = tmp_path_factory.mktemp("tiny")
     diffusers_loop.build(made)
@@ -28,12 +27,8 @@ def swift(checkout, root, tmp_path_factory):
         shutil.copytree(made, base / "tiny", ignore=shutil.ignore_patterns("release"))
         shutil.copy(Path(__file__).parent / "inside" / "tiny_parts.py", base / "custom_nodes")
 
-    server = Server(checkout, root, tmp_path_factory.mktemp("comfyui") / "base dir", FOLDER_NAME, add)
-    try:
-        server.wait_until_ready()
+    with serve(add) as server:
         yield server
-    finally:
-        server.stop()
 
 
 def prepared(server, name: str, **changes) -> dict:

@@ -77,15 +77,29 @@ def untimed(line: str) -> str:
     return "|".join(cells[:7] + cells[9:])
 
 
-def headless(python, twin, folder, *options):
+def headless(python, twin, folder, settings):
     """What `run` makes of a workflow, in a process of its own."""
-    return said([python, pack.ROOT, "run", twin, "--out", "alone", *options], folder)
+    return said([python, pack.ROOT, "run", twin, "--out", "alone", *settings], folder)
 
 
-def sent(server, twin, folder, *options):
+def sent(server, twin, folder, settings):
     """What `queue` makes of it on the server, with the standard library alone."""
-    client = [sys.executable, "-I", "-S", pack.ROOT, "queue", twin, "--server", server.url, "--out", "sent", *options]
-    return said(client, folder)
+    client = [sys.executable, "-I", "-S", pack.ROOT, "queue", twin, "--server", server.url, "--out", "sent"]
+    return said([*client, *settings], folder)
+
+
+@pytest.fixture
+def settings(server, tiny_weights, tmp_path, at_length):
+    """settings(prompt): none, but that an export is of a tiny model, and small, unless at length."""
+
+    def made(prompt) -> list[str]:
+        if not needed_packages(prompt) or at_length(False, True):
+            return []
+        for base in (server.base, tmp_path):
+            shutil.copytree(tiny_weights, base / "models/editkit/tiny", dirs_exist_ok=True)
+        return ["--set", "Load BlazeEdit.model=tiny", "--set", "Export Mobile Bundle.canvas=96"]
+
+    return made
 
 
 def needed_packages(prompt: dict) -> list[str]:
@@ -99,27 +113,15 @@ def has_package(python, name: str) -> bool:
     return subprocess.run([str(python), "-c", code], capture_output=True, timeout=60).returncode == 0
 
 
-def with_tiny_weights(server, weights, folder) -> list[str]:
-    """Puts a model of few weights where both look for models. Returns the options that choose it."""
-    for place in (server.base, folder):
-        shutil.copytree(weights, place / "models" / "editkit" / "tiny", dirs_exist_ok=True)
-    return ["--set", "Load BlazeEdit.model=tiny"]
-
-
 @pytest.mark.long
 @pytest.mark.parametrize("twin", TWINS, ids=lambda p: p.stem)
-def test_the_server_and_the_headless_runner_give_the_same_picture(
-    server, checkout, twin, tmp_path, tiny_weights, at_length
-):
-    """With the weights that ship; an export, unless at length, with few (those that ship are exported elsewhere)."""
-    needed, options = needed_packages(read(twin)), []
-    lacking = [p for p in needed if not has_package(checkout.python, p)]
+def test_the_server_and_the_headless_runner_give_the_same_picture(server, checkout, twin, tmp_path, settings):
+    lacking = [p for p in needed_packages(read(twin)) if not has_package(checkout.python, p)]
     if lacking:
         pytest.skip(f"{checkout.python} lacks {', '.join(lacking)} (requirements-mobile.txt)")
-    if needed and at_length(True, False):
-        options = with_tiny_weights(server, tiny_weights, tmp_path)
-    alone, texts = headless(checkout.python, twin, tmp_path, *options)
-    queued, their_texts = sent(server, twin, tmp_path, *options)
+    more = settings(read(twin))
+    alone, texts = headless(checkout.python, twin, tmp_path, more)
+    queued, their_texts = sent(server, twin, tmp_path, more)
     assert alone and [p.shape for p in queued] == [p.shape for p in alone]
     assert texts == their_texts
     worst = max(float(np.abs(a - b).max()) for a, b in zip(queued, alone, strict=True))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from editkit.headless import cli, record
+from editkit.headless import cli, record, remote
 from editkit.tests.headless.fake_comfyui import RESULT
 from editkit.tests.headless.queued import client, queue, results, until, wanted
 
@@ -52,6 +52,12 @@ def test_what_is_no_address_is_refused(place, capsys, url):
     assert "write it as http://127.0.0.1:8188" in capsys.readouterr().err
 
 
+def test_an_ipv6_address_stands_in_brackets():
+    found = remote.address("https://[::1]:8188/comfy/")
+    assert str(found) == "https://[::1]:8188/comfy" and found.place == "[::1]:8188"
+    assert remote.address("[::1]").place == "[::1]" and remote.address("host:80").place == "host:80"
+
+
 def test_a_prefix_and_a_header_go_with_every_request_and_the_header_is_never_shown(
     fake, place, monkeypatch, capsys
 ):
@@ -70,7 +76,7 @@ def test_a_prefix_and_a_header_go_with_every_request_and_the_header_is_never_sho
 
 @pytest.mark.parametrize("fault", ["drop", "half", 503, 500, "silent"])
 def test_answers_that_break_off_are_asked_for_again(fake, place, monkeypatch, fault):
-    from editkit.headless import patience, remote
+    from editkit.headless import patience
 
     monkeypatch.setattr(patience, "FIRST", 0.01)
     monkeypatch.setattr(remote, "SILENCE", 0.2)

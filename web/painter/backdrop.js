@@ -22,13 +22,34 @@ export function pictureOf(node, { app, api }) {
 function before(node, host) {
   if (host.seen.has(node) || host.seen.size > FARTHEST) return null;
   host.seen.add(node);
-  for (const [slot, input] of (node.inputs ?? []).entries()) {
+  for (const input of node.inputs ?? []) {
     if (input.link == null || !carries(node, input)) continue;
-    const source = node.getInputNode(slot);
-    const found = source && shownBy(source, node.getInputLink(slot)?.origin_slot, host);
+    const [source, from] = sourceOf(node.graph, input.link);
+    const found = source && shownBy(source, from, host);
     if (found) return found;
   }
   return null;
+}
+
+/** [node, its output's number] behind a link: within the subgraph that it leaves, outside of the one that it enters. */
+function sourceOf(graph, id) {
+  const link = linkOf(graph, id);
+  const source = link && graph.getNodeById(link.origin_id);
+  if (source?.subgraph) return sourceOf(source.subgraph, source.subgraph.outputs[link.origin_slot]?.linkIds?.[0]);
+  if (source || !link || !isInner(graph)) return [source, link?.origin_slot];
+  const outer = holderOf(graph, graph.rootGraph);
+  return outer ? sourceOf(outer.graph, outer.inputs[link.origin_slot]?.link) : [];
+}
+
+function isInner(graph) {
+  return graph?.isRootGraph === false;
+}
+
+/** The node that stands for a subgraph, in a graph or in the subgraphs of its nodes. */
+function holderOf(subgraph, graph) {
+  const holders = graph.nodes.filter((node) => node.subgraph);
+  return holders.find((node) => node.subgraph === subgraph)
+    ?? holders.map((node) => holderOf(subgraph, node.subgraph)).find(Boolean);
 }
 
 function carries(node, input) {
@@ -48,7 +69,7 @@ function shownBy(source, slot, host) {
 }
 
 function outputsOf(node, app) {
-  return app.nodeOutputs?.[node.id] ?? app.nodeOutputs?.[String(node.id)];
+  return app.nodeOutputs?.[isInner(node.graph) ? `${node.graph.id}:${node.id}` : node.id];
 }
 
 /** The nodes that take an output of this one; of any slot for null. */
@@ -59,6 +80,7 @@ function consumers(node, slot, { app }) {
 }
 
 function linkOf(graph, id) {
+  if (id == null) return null;
   return graph.getLink?.(id) ?? graph.links?.get?.(id) ?? graph.links?.[id];
 }
 

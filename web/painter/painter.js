@@ -65,10 +65,16 @@ export class Painter {
     clearTimeout(this.timer);
     if (this.dirty) {
       keep(this.value, this.mask.data, this.mask.width, this.mask.height);
-      this.timer = setTimeout(() => this.save().catch(() => {}), UPLOAD_AFTER); // queueing tries again, aloud
+      this.saveLater();
     }
     this.show();
     this.host.noted();
+  }
+
+  /** Uploads after a while, but not in the middle of a stroke, which saving would end. */
+  saveLater() {
+    const save = () => (this.mask.stroke ? this.saveLater() : this.save().catch(() => {})); // queueing tries again, aloud
+    this.timer = setTimeout(save, UPLOAD_AFTER);
   }
 
   stem() {
@@ -164,7 +170,7 @@ export class Painter {
 
   begin(point, erase) {
     this.parts.keys.focus({ preventScroll: true });
-    if (this.mask.stroke) return;
+    this.finish(); // a stroke whose end was never told, or by other means
     const { width, height } = this.mask;
     this.fit();
     point = { ...point, x: (point.x * this.mask.width) / width, y: (point.y * this.mask.height) / height };
@@ -208,8 +214,8 @@ export class Painter {
   do({ command, slider, by }) {
     const { tools, sliders } = this.parts;
     const act = {
-      undo: () => this.mask.undo() && this.changed(),
-      redo: () => this.mask.redo() && this.changed(),
+      undo: () => this.travel("undo"),
+      redo: () => this.travel("redo"),
       invert: () => this.whole((value) => 255 - value),
       fill: () => this.whole(() => this.strength),
       clear: () => this.mask.empty || this.whole(() => 0),
@@ -217,7 +223,7 @@ export class Painter {
       eraser: () => (tools.eraser.checked = true),
       show: () => this.toggleGrey(),
       open: () => this.parts.file.click(),
-      large: () => enlarge(this),
+      large: () => (this.finish(), enlarge(this)),
       nudge: () => (sliders[slider].value = Number(sliders[slider].value) + 5 * by),
       walk: () => this.walk(by),
       dab: () => this.dab(),
@@ -227,7 +233,13 @@ export class Painter {
     this.label();
   }
 
+  travel(way) {
+    this.finish();
+    if (this.mask[way]()) this.changed();
+  }
+
   whole(next) {
+    this.finish();
     this.fit();
     this.mask.replace(next);
     this.changed();
@@ -260,6 +272,7 @@ export class Painter {
     try {
       const { width, height } = this.picture ?? {};
       const { bytes, ...size } = await decoded(file, width, height);
+      this.finish();
       this.mask.replace(bytes, size.width, size.height);
       this.changed();
     } catch (problem) {

@@ -167,8 +167,8 @@ export class Strength {
   }
 
   travel(from, to) {
+    if (this.stroke || !from.length) return false;
     const record = from.pop();
-    if (!record || this.stroke) return false;
     const resized = record.width !== this.width || record.height !== this.height;
     const touched = () => new Map([...record.tiles.keys()].map((index) => [index, this.copyTile(index)]));
     to.push(resized ? this.snapshot() : this.record(touched()));

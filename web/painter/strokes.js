@@ -16,13 +16,14 @@ export function place(event, frame, mask) {
 export function listen(stage, frame, painter, pan) {
   let pointer = null;
   const point = (event) => {
-    const pressure = event.pointerType === "pen" && event.pressure > 0 ? Math.max(LEAST_PRESSURE, event.pressure) : 1;
+    const pressed = event.pointerType === "pen" && event.buttons !== 0; // hovering, it shows the full width
+    const pressure = pressed ? Math.max(LEAST_PRESSURE, event.pressure) : 1;
     return { ...place(event, frame, painter.mask), pressure };
   };
   stage.addEventListener("pointerdown", (event) => {
     if (event.button === 1) return pan(event, painter);
     event.stopPropagation();
-    if (pointer !== null) return; // a second finger
+    if (pointer !== null && stage.hasPointerCapture(pointer)) return; // a second finger
     event.preventDefault();
     pointer = event.pointerId;
     stage.setPointerCapture(pointer);
@@ -31,7 +32,8 @@ export function listen(stage, frame, painter, pan) {
   stage.addEventListener("pointermove", (event) => {
     if (event.buttons & 4) return pan(event, painter);
     event.stopPropagation();
-    if (event.pointerId === pointer) {
+    if (event.pointerId === pointer && !event.buttons) end(event); // let go where we did not hear of it
+    else if (event.pointerId === pointer) {
       const passed = event.getCoalescedEvents?.() ?? [];
       for (const one of passed.length ? passed : [event]) painter.move(point(one));
     }
@@ -45,6 +47,7 @@ export function listen(stage, frame, painter, pan) {
   };
   stage.addEventListener("pointerup", (event) => (event.button === 1 ? pan(event, painter) : end(event)));
   stage.addEventListener("pointercancel", end);
+  stage.addEventListener("lostpointercapture", end); // comes after each end, and alone when the stage is moved
   stage.addEventListener("pointerleave", () => pointer === null && painter.hover(null));
   stage.addEventListener("contextmenu", (event) => {
     event.preventDefault();

@@ -130,7 +130,10 @@ function middle(page, title) {
 
 export async function clear(page) {
   for (let i = 0; i < 3; i++) await page.keyboard.press("Escape");
+  await page.mouse.move(5, 500); // off what says something when it is hovered over
   await page.evaluate(() => window.app.graph.clear());
+  const panel = page.getByText("Workflow Overview", { exact: true }); // 1.58's, where errors were listed
+  if (await panel.isVisible()) await page.getByRole("button", { name: "Toggle properties panel" }).click();
 }
 
 /** Opens the template browser with the mouse, at the pack's templates; returns the name and thumbnail width of each. */
@@ -141,7 +144,8 @@ export async function browse(page, { pack, count }) {
   const cards = dialog.locator('[data-testid^="template-workflow-"]');
   await page.waitForFunction((n) => {
     const found = [...document.querySelectorAll('[data-testid^="template-workflow-"]')];
-    found.at(-1)?.scrollIntoView(); // more are added as one scrolls
+    window.scrolledDown = !window.scrolledDown; // more are added as one scrolls, up and down again
+    found.at(window.scrolledDown ? -1 : 0)?.scrollIntoView();
     return found.length === n;
   }, count, { polling: 250 });
   const seen = [];

@@ -2,27 +2,24 @@
 
 Needs a ComfyUI checkout (see tests/comfyui/checkout.py), Node, Chromium and playwright-core; 1.58.1 is the folder
 <checkout>/web_custom_versions/**/1.58.1 where ComfyUI's own --front-end-version unpacks it. Each test that asks for
-`page` runs once per front end and skips, with the reason, where a piece is missing. Screenshots are kept in
-out/browser/.
+`page` runs once per front end, those marked `newest` on that one alone under `make test`, and skips, with the reason,
+where a piece is missing. Screenshots are kept in out/browser/.
 """
 
 import contextlib
 import json
-import os
 import queue
-import shutil
 import subprocess
 import threading
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
-from editkit.tests.comfyui import checkout as checkouts
-from editkit.tests.comfyui.server import Server
+from editkit.tests.browser.comfy.front_ends import FRONT_ENDS, FrontEnd
+from editkit.tests.comfyui.server import FOLDER_NAME, Server
+from editkit.tests.house import pack
 
-DRIVER = Path(__file__).with_name("drive.mjs")
-FOLDER_NAME = "my.pack"
+DRIVER, CANVAS = (Path(__file__).with_name(name) for name in ("drive.mjs", "canvas.mjs"))
 ANY_NODE = "EditKitRemoveObject"  # a page is ready when its graph knows it
 
 # No tours, nothing over the canvas.
@@ -30,20 +27,6 @@ SETTINGS = {
     "Comfy.TutorialCompleted": True, "Comfy.InstalledVersion": "1.58.1",
     "Comfy.Minimap.Visible": False, "Comfy.Workflow.ShowMissingModelsWarning": False,
 }  # fmt: skip
-
-
-class FrontEnd(NamedTuple):
-    """A version of comfyui-frontend-package and whether nodes are drawn by Vue (Nodes 2.0) or on the canvas."""
-
-    version: str
-    vue: bool
-
-    @property
-    def name(self) -> str:
-        return f"{self.version}-{'nodes2' if self.vue else 'classic'}"
-
-
-FRONT_ENDS = [FrontEnd("1.27.10", False), FrontEnd("1.58.1", False), FrontEnd("1.58.1", True)]
 
 
 class BrowserFailed(AssertionError):
@@ -106,18 +89,28 @@ class Browser:
 class Page:
     """ComfyUI open in one front end; `server` is behind it."""
 
-    def __init__(self, browser: Browser, server: Server, front_end: FrontEnd, name: str):
-        self.browser, self.server, self.front_end, self.name = browser, server, front_end, name
+    def __init__(self, browser: Browser, server: Server, front_end: FrontEnd):
+        self.browser, self.server, self.front_end, self.name = browser, server, front_end, front_end.name
+        self.failed = False
 
-    def open(self, **context) -> None:
-        """Opens ComfyUI afresh, with an empty graph.
-
-        context: options of playwright's browser.newContext, such as hasTouch.
-        """
+    def open(self) -> None:
+        """Opens ComfyUI, with an empty graph."""
         settings = SETTINGS | {"Comfy.VueNodes.Enabled": self.front_end.vue}
         status, reply = self.server.post("/api/settings", settings)
         assert status == 200, reply
-        self.browser.ask(open=self.name, url=self.server.url, nodeType=ANY_NODE, context=context)
+        self.browser.ask(open=self.name, url=self.server.url, nodeType=ANY_NODE)
+
+    def clear(self) -> None:
+        """Closes what an earlier file's tests left open, takes their nodes away, and forgets their errors.
+
+        After one that failed the page is opened afresh.
+        """
+        if self.failed:
+            self.close()
+            self.open()
+        self.failed = False
+        self.run(CANVAS, "clear")
+        self.problems()
 
     def run(self, scenario: Path, step: str, **arguments):
         """Awaits a scenario module's exported step(page, arguments, kit) and returns its JSON.
@@ -127,6 +120,7 @@ class Page:
         try:
             return self.browser.ask(page=self.name, scenario=str(scenario), step=step, arguments=arguments)
         except BrowserFailed:
+            self.failed = True
             self.screenshot(f"failed-{step}")
             raise
 
@@ -140,31 +134,6 @@ class Page:
 
     def close(self) -> None:
         self.browser.ask(close=self.name)
-
-
-@pytest.fixture(scope="session")
-def checkout(root):
-    try:
-        return checkouts.find(os.environ, root, Path.home())
-    except checkouts.NoComfyUI as reason:
-        pytest.skip(str(reason))
-
-
-@pytest.fixture(scope="session")
-def browser_tools(root):
-    """Where Node, Chromium and playwright-core are. Skips with the first that is missing."""
-    named = os.environ.get("EDITKIT_NODE_MODULES")
-    places = [folder / "node_modules" for folder in (root, *root.parents, Path.home())]
-    packages = Path(named) if named else next((p for p in places if (p / "playwright-core").is_dir()), places[0])
-    names = (os.environ.get("EDITKIT_CHROMIUM"), "chromium", "chromium-browser", "google-chrome")
-    chromium = next((path for name in names if name and (path := shutil.which(name))), None)
-    found = {"node": shutil.which("node"), "chromium": chromium}
-    for name, path in found.items():
-        if path is None:
-            pytest.skip(f"{name} is not installed; it opens ComfyUI's front end")
-    if not (packages / "playwright-core").is_dir():
-        pytest.skip(f"playwright-core is not in {packages}; it drives the browser")
-    return {**found, "packages": packages}
 
 
 @pytest.fixture(scope="session")
@@ -184,13 +153,22 @@ def comfy_servers(checkout, root, tmp_path_factory):
         if version not in running:
             base = tmp_path_factory.mktemp("comfyui") / "base dir"
             arguments = _front_end_arguments(checkout, version)
-            running[version] = Server(checkout, root, base, FOLDER_NAME, arguments=arguments)
+            running[version] = Server(checkout, root, base, FOLDER_NAME, _named_weights, arguments)
             running[version].wait_until_ready()
         return running[version]
 
     yield start
     for server in running.values():
         server.stop()
+
+
+def _named_weights(base: Path) -> None:
+    """Files of the names that the templates load: without them the front end asks the network how large they are."""
+    for path in pack.workflows():
+        for node in json.loads(path.read_text(encoding="utf-8"))["nodes"]:
+            for model in node.get("properties", {}).get("models", []):
+                (base / "models" / model["directory"]).mkdir(exist_ok=True)
+                (base / "models" / model["directory"] / model["name"]).touch()
 
 
 def _front_end_arguments(checkout, version: str) -> list[str]:
@@ -210,11 +188,17 @@ def front_end(request) -> FrontEnd:
     return request.param
 
 
-@pytest.fixture(scope="module")
-def page(request, browser, comfy_servers, front_end):
-    """ComfyUI in a front end, open for all tests of a file."""
-    server = comfy_servers(front_end.version)
-    page = Page(browser, server, front_end, f"{request.module.__name__} {front_end.name}")
+@pytest.fixture(scope="session")
+def opened_page(browser, comfy_servers, front_end):
+    """ComfyUI in a front end, open for all files."""
+    page = Page(browser, comfy_servers(front_end.version), front_end)
     page.open()
     yield page
     page.close()
+
+
+@pytest.fixture(scope="module")
+def page(opened_page):
+    """ComfyUI in a front end with an empty canvas, for all tests of a file."""
+    opened_page.clear()
+    return opened_page

@@ -20,8 +20,8 @@ const PATIENCE = 60_000;
 const browser = await chromium.launch({ executablePath: job.chromium, args: ["--no-sandbox"] });
 const pages = new Map();
 
-async function open({ open: name, url, nodeType, context = {} }) {
-  const made = await browser.newContext({ viewport: { width: 1400, height: 900 }, ...context });
+async function open({ open: name, url, nodeType }) {
+  const made = await browser.newContext({ viewport: { width: 1400, height: 900 } });
   const page = await made.newPage();
   page.setDefaultTimeout(PATIENCE);
   const problems = [];

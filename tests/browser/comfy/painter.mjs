@@ -9,6 +9,8 @@ export async function wire(page, { photo, type, scale = 1, mask = null, inputs =
   const id = await page.evaluate(
     async ({ photo, type, scale, mask, inputs }) => {
       const { app, LiteGraph } = window;
+      if (app.canvas.graph !== app.graph) app.canvas.setGraph(app.graph); // out of a subgraph
+      for (const node of app.graph.nodes) node.subgraph?.clear(); // or its widgets outlive it
       app.graph.clear();
       const add = (kind, x, values) => {
         const node = LiteGraph.createNode(kind);
@@ -61,6 +63,52 @@ export async function drag(page, { points, button = "left" }) {
   for (const point of at.slice(1)) await page.mouse.move(...point, { steps: 8 });
   await page.mouse.up({ button });
   return { width, height };
+}
+
+/** A stroke with something between its two halves: keys, and a pause in milliseconds. */
+export async function interrupted(page, { points, keys = [], pause = 0 }) {
+  const { x, y, width, height } = await box(page);
+  const [from, middle, to] = points.map(([u, v]) => [x + u * width, y + v * height]);
+  await page.mouse.move(...from);
+  await page.mouse.down();
+  await page.mouse.move(...middle, { steps: 8 });
+  for (const key of keys) await page.keyboard.press(key);
+  await page.waitForTimeout(pause);
+  await page.mouse.move(...to, { steps: 8 });
+  await page.mouse.up();
+}
+
+/** Moves over the picture without a button. */
+export async function hover(page, { points }) {
+  const { x, y, width, height } = await box(page);
+  for (const [u, v] of points) await page.mouse.move(x + u * width, y + v * height, { steps: 8 });
+}
+
+/** Puts the node of that id into a subgraph and opens it; returns the size of the painter's picture and the node's id. */
+export async function subgraph(page, { id }) {
+  await page.evaluate((wanted) => {
+    const { app } = window;
+    const edit = app.graph.nodes.find((node) => String(node.id) === String(wanted));
+    app.graph.convertToSubgraph(new Set([edit]));
+  }, id);
+  await page.waitForFunction(() => !document.querySelector(".editkit-painter")?.checkVisibility());
+  const made = await page.evaluate(() => {
+    const { app } = window;
+    const outer = app.graph.nodes.find((node) => node.subgraph);
+    app.canvas.setGraph(outer.subgraph);
+    const inner = outer.subgraph.nodes.find((node) => node.editkitPainter);
+    [app.canvas.ds.offset[0], app.canvas.ds.offset[1]] = [60, -40];
+    app.canvas.setDirty(true, true);
+    return `${outer.id}:${inner.id}`;
+  });
+  await page.waitForSelector(".editkit-painter");
+  const picture = await page.evaluate(async () => {
+    const painter = window.app.canvas.graph.nodes.map((node) => node.editkitPainter).find(Boolean);
+    painter.refresh();
+    await painter.seeking;
+    return painter.picture && [painter.picture.width, painter.picture.height];
+  });
+  return { picture, id: made };
 }
 
 /** Sets a slider as its own thumb would. */
@@ -138,8 +186,8 @@ export async function shown(page, { points }) {
   }, points);
   const [note, status] = await Promise.all([".editkit-note", ".editkit-status"].map((s) => page.locator(s).textContent()));
   const open = await page.locator(".editkit-painter").evaluate((root) => root.classList.contains("editkit-open"));
-  const painter = await page.locator(".editkit-painter").boundingBox();
-  return { alphas, note, status, open, height: painter?.height };
+  const height = await page.locator(".editkit-painter").evaluate((root) => root.offsetHeight); // at any zoom
+  return { alphas, note, status, open, height };
 }
 
 /** Links and values of a node, as the canvas has them. */

@@ -14,8 +14,8 @@ from editkit.headless import folders
 from editkit.headless.execute import Runner
 from editkit.headless.registry import node_classes
 from editkit.models import picture_file
-from editkit.tests.browser.comfy.conftest import FOLDER_NAME
 from editkit.tests.browser.comfy.test_templates import STEPS, TEMPLATES, differing, twin
+from editkit.tests.comfyui.server import FOLDER_NAME
 from editkit.tests.house import pack
 
 DROPPED = ("remove_object", "kontext_local_edit")

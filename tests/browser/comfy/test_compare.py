@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from editkit.tests.browser.comfy.front_ends import newest
+
 SCENARIO = Path(__file__).with_name("compare.mjs")
 RED, BLUE, GREEN = (255, 0, 0), (0, 0, 255), (0, 255, 0)
 
@@ -66,6 +68,7 @@ def test_the_mouse_moves_the_slider_and_not_the_node(compare):
     assert compare.colours("mouse", 0.2, 0.3, 0.9) == [RED, BLUE, BLUE]
 
 
+@newest
 def test_the_slider_stops_at_its_ends(compare):
     assert compare("drag", **{"from": 0.5, "to": -0.2})["now"] == 0
     assert compare("drag", **{"from": 0.5, "to": 1.2})["now"] == 100
@@ -84,6 +87,7 @@ def test_the_keyboard_moves_the_slider_and_nothing_else(compare):
     assert seen["now"] == 0 and seen["count"] == before["count"] and seen["node"] == before["node"]
 
 
+@newest
 def test_pairs_are_turned_by_the_pager_and_by_the_nodes_own_field(compare):
     assert compare("state")["place"] == "1 / 2"
     seen = compare("click", name="Next pair")
@@ -94,6 +98,7 @@ def test_pairs_are_turned_by_the_pager_and_by_the_nodes_own_field(compare):
     assert compare.colours("chosen", 0.9) == [GREEN]
 
 
+@newest
 def test_the_heat_map_is_laid_over_both_pictures(compare):
     seen = compare("heat", shown=True, opacity=100)
     assert seen["heat"] and seen["opacity"] == "1"
@@ -106,6 +111,7 @@ def test_the_heat_map_is_laid_over_both_pictures(compare):
     assert compare.colours("cold", 0.1, 0.9) == [RED, BLUE]
 
 
+@newest
 def test_the_view_itself_is_neither_saved_nor_sent(compare):
     stored = compare("stored")
     assert sorted(stored["inputs"]) == ["gain", "heat_map", "image_a", "image_b", "index", "map"]
@@ -113,6 +119,7 @@ def test_the_view_itself_is_neither_saved_nor_sent(compare):
     assert (list(values.values()) if isinstance(values, dict) else values) == ["auto", 4, 0]
 
 
+@newest
 def test_a_reopened_workflow_waits_for_its_pictures_and_has_them_from_the_cache(compare):
     seen = compare("reopen")
     assert seen["hint"] == "Queue to compare the two pictures." and not seen["pager"] and not seen["pictures"]
@@ -120,6 +127,7 @@ def test_a_reopened_workflow_waits_for_its_pictures_and_has_them_from_the_cache(
     assert compare.colours("reopened", 0.1, 0.9) == [RED, BLUE]
 
 
+@newest
 @pytest.mark.parametrize("name", ["light", "dark"])
 def test_it_takes_the_colours_of_the_palette(compare, name):
     compare("palette", name=name)
@@ -129,6 +137,7 @@ def test_it_takes_the_colours_of_the_palette(compare, name):
     assert (ground > 128) == (name == "light")
 
 
+@newest
 def test_pictures_that_are_gone_are_said_to_be(compare):
     seen = compare("lose")
     assert seen["hint"] == "The pictures are no longer there; queue again." and not seen["pager"]

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from editkit.tests.browser.comfy.front_ends import newest
+
 STEPS = Path(__file__).with_name("painter.mjs")
 NODE = "EditKitRemoveObject"
 WIDTH, HEIGHT = 320, 240
@@ -66,6 +68,58 @@ def brush(said: str) -> float:
     return int(said.removesuffix(" px")) / 2
 
 
+@newest
+def test_a_long_stroke_soon_after_another_is_not_cut_off_by_the_upload(canvas):
+    canvas.wired()
+    canvas.drag(points=[[0.2, 0.2], [0.8, 0.2]])
+    canvas.interrupted(points=[[0.2, 0.7], [0.5, 0.7], [0.8, 0.7]], pause=1700)
+    found = canvas.mask()
+    assert (found[int(0.7 * HEIGHT), int(0.2 * WIDTH) : int(0.8 * WIDTH)] == 255).all()
+    canvas.press(keys=["Control+z"])
+    assert np.array_equal(canvas.mask(), np.where(capsule((0, 0.7), (1, 0.7), HEIGHT / 4), 0, found))  # one step
+
+
+@newest
+def test_keys_in_the_middle_of_a_stroke_end_it_first(canvas):
+    canvas.wired()
+    canvas.drag(points=[[0.2, 0.2], [0.8, 0.2]])
+    first, line = canvas.value(), [[0.2, 0.7], [0.5, 0.7], [0.8, 0.7]]
+    canvas.interrupted(points=line, keys=["Control+z"])
+    assert canvas.value() == first
+    canvas.interrupted(points=line, keys=["i"])
+    inverted = canvas.mask()
+    canvas.press(keys=["Control+z"])
+    half = canvas.mask()
+    assert np.array_equal(inverted, 255 - half) and half[int(0.7 * HEIGHT), int(0.4 * WIDTH)] == 255
+    assert not half[int(0.7 * HEIGHT), int(0.7 * WIDTH) :].any()
+    for wanted in (first, ""):
+        canvas.press(keys=["Control+z"])
+        assert canvas.value() == wanted
+
+
+@newest
+def test_a_stroke_that_is_torn_off_leaves_the_painter_alive(canvas):
+    """Enlarging takes the pointer away, whose release elsewhere is then never told."""
+    canvas.wired()
+    canvas.interrupted(points=[[0.2, 0.2], [0.5, 0.2], [1.3, 0.2]], keys=["l", "Escape"])
+    before = canvas.value()
+    canvas.hover(points=[[0.2, 0.5], [0.8, 0.5]])
+    assert canvas.value() == before, "it paints without a button"
+    canvas.drag(points=[[0.2, 0.8], [0.8, 0.8]])
+    assert canvas.mask()[int(0.8 * HEIGHT), WIDTH // 2] == 255
+
+
+def test_within_a_subgraph_it_shows_the_picture_outside_and_is_queued(canvas):
+    canvas.wired()
+    found = canvas.subgraph(id=canvas.id)
+    assert found["picture"] == [WIDTH, HEIGHT]
+    canvas.slide(name="size", value=20)
+    canvas.drag(points=[[0.2, 0.5], [0.8, 0.5]])
+    canvas.id = found["id"]
+    mask = canvas.mask()
+    assert mask.shape == (HEIGHT, WIDTH) and mask[HEIGHT // 2, WIDTH // 2] == 255
+
+
 @pytest.mark.parametrize("scale", [1.5, 0.7])
 def test_a_stroke_lands_where_the_mouse_went_at_any_zoom(canvas, scale):
     canvas.wired(scale=scale)
@@ -79,6 +133,7 @@ def test_a_stroke_lands_where_the_mouse_went_at_any_zoom(canvas, scale):
     canvas.page.screenshot(f"painter-zoom-{scale}")
 
 
+@newest
 def test_strength_is_the_value_however_often_one_goes_over_it(canvas):
     canvas.wired()
     size = canvas.slide(name="size", value=30)
@@ -93,6 +148,7 @@ def test_strength_is_the_value_however_often_one_goes_over_it(canvas):
     assert canvas.mask()[HEIGHT // 2, WIDTH // 2] == 51  # stronger paint is replaced as well
 
 
+@newest
 def test_a_soft_brush_fades_and_stays_below_its_strength(canvas):
     canvas.wired()
     canvas.slide(name="hardness", value=0)
@@ -106,6 +162,7 @@ def test_a_soft_brush_fades_and_stays_below_its_strength(canvas):
     assert 0.3 * 153 < column[middle + int(radius / 2)] < 0.7 * 153
 
 
+@newest
 def test_the_eraser_and_the_right_button_take_paint_away(canvas):
     canvas.wired()
     canvas.tool(name="fill")
@@ -149,6 +206,7 @@ def test_the_graphs_own_undo_takes_a_stroke_back_as_well(canvas):
     assert found[int(0.3 * HEIGHT), WIDTH // 2] == 255 and not found[int(0.7 * HEIGHT)].any()
 
 
+@newest
 def test_invert_fill_and_clear(canvas):
     canvas.wired()
     canvas.slide(name="strength", value=40)
@@ -164,6 +222,7 @@ def test_invert_fill_and_clear(canvas):
     assert np.array_equal(canvas.mask(), painted)
 
 
+@newest
 def test_square_brackets_change_the_width_of_the_brush(canvas):
     canvas.wired()
     canvas.slide(name="size", value=30)
@@ -178,6 +237,7 @@ def test_square_brackets_change_the_width_of_the_brush(canvas):
     assert abs(widths[0] - 0.3**2 * WIDTH / 2) <= 3
 
 
+@newest
 def test_keys_alone_paint(canvas):
     canvas.wired()
     canvas.drag(points=[FAR, FAR])  # gives it the focus, as Tab does
@@ -189,6 +249,7 @@ def test_keys_alone_paint(canvas):
     assert abs(rows.mean() / HEIGHT - (FAR[1] - 0.1 * WIDTH / HEIGHT)) < 0.02
 
 
+@newest
 def test_a_pens_pressure_is_the_width_and_a_finger_paints(canvas):
     canvas.wired()
     full = brush(canvas.slide(name="size", value=40)) * 2
@@ -250,6 +311,11 @@ def test_a_workflow_from_before_the_painter_loads_as_it_was(canvas, root):
     assert not canvas.shown(points=[])["open"]  # the mask is linked: the painter is folded
 
 
+def test_a_folded_painter_is_as_high_as_its_head_in_a_node_with_more_room(canvas, root):
+    shown = canvas.load(workflow=json.loads((root / "workflows" / "tone.json").read_text()))
+    assert not shown["open"] and 30 <= shown["height"] <= 36
+
+
 def test_what_is_painted_is_what_is_edited_and_a_linked_mask_goes_before_it(canvas):
     quick = {"shadow": False, "texture": False, "engine": "torch", "feather": 0}
     canvas.wired(inputs=quick)
@@ -276,6 +342,7 @@ def result(canvas) -> np.ndarray:
     return np.round(255 * canvas.page.server.picture(done["outputs"][0])).astype(int)
 
 
+@newest
 def test_what_cannot_be_uploaded_or_is_gone_is_said_in_one_sentence(canvas):
     canvas.wired()
     canvas.drag(points=[[0.2, 0.4], [0.8, 0.45]])
@@ -291,6 +358,7 @@ def test_what_cannot_be_uploaded_or_is_gone_is_said_in_one_sentence(canvas):
     assert canvas.value() == "editkit/gone.png"  # the server says so too, rather than editing without a mask
 
 
+@newest
 def test_a_photo_of_12_megapixels_can_be_painted(canvas):
     folder = canvas.page.server.base / "input"
     if not (folder / "large.jpg").exists():

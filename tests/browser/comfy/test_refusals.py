@@ -5,8 +5,9 @@ import copy
 
 import pytest
 
-from editkit.tests.browser.comfy.conftest import FOLDER_NAME
+from editkit.tests.browser.comfy.front_ends import newest
 from editkit.tests.browser.comfy.test_templates import STEPS, TEMPLATES
+from editkit.tests.comfyui.server import FOLDER_NAME
 
 
 @pytest.fixture
@@ -31,6 +32,7 @@ def test_a_mask_that_vanished_or_lies_elsewhere_is_named(removal, painted, sente
     assert sentence in removal.run(STEPS, "refused", words=sentence)
 
 
+@newest
 def test_a_corrupt_mask_is_named(removal):
     folder = removal.server.base / "input" / "editkit"
     folder.mkdir(exist_ok=True)
@@ -41,6 +43,7 @@ def test_a_corrupt_mask_is_named(removal):
     removal.screenshot("refused-corrupt-mask")
 
 
+@newest
 def test_a_corrupt_photo_is_refused(page):
     page.run(STEPS, "clear")
     page.run(STEPS, "open", pack=FOLDER_NAME, name="tone")
@@ -50,6 +53,7 @@ def test_a_corrupt_photo_is_refused(page):
     assert "torn photo" in page.run(STEPS, "refused", words="cannot identify image file")
 
 
+@newest
 def test_an_unknown_node_is_named_when_the_workflow_is_opened(page):
     page.run(STEPS, "clear")
     workflow = copy.deepcopy(TEMPLATES["tone"])
@@ -58,6 +62,7 @@ def test_an_unknown_node_is_named_when_the_workflow_is_opened(page):
     page.screenshot("refused-unknown-node")
 
 
+@newest
 def test_a_link_of_the_wrong_type_is_named_when_it_is_queued(page):
     """A MASK in the place of the photo: what a workflow edited by hand may hold."""
     page.run(STEPS, "clear")

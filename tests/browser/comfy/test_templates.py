@@ -6,7 +6,8 @@ import urllib.request
 
 import pytest
 
-from editkit.tests.browser.comfy.conftest import FOLDER_NAME
+from editkit.tests.browser.comfy.front_ends import newest
+from editkit.tests.comfyui.server import FOLDER_NAME
 from editkit.tests.house import pack
 from editkit.tests.house.twin import NOTES
 from editkit.tests.house.workflow_checks import MEDIA_INPUTS
@@ -18,16 +19,6 @@ KEPT = ("tone", "remove_object", "swiftedit_graph", "kontext_multi_turn", "icedi
 
 def twin(name: str) -> dict:
     return json.loads((pack.ROOT / "workflows/api" / f"{name}.json").read_text(encoding="utf-8"))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def named_weights(comfy_servers, front_end):
-    """Files of the names that the templates load: without them the front end asks the network how large they are."""
-    models = comfy_servers(front_end.version).base / "models"
-    for node in (node for workflow in TEMPLATES.values() for node in workflow["nodes"]):
-        for model in node.get("properties", {}).get("models", []):
-            (models / model["directory"]).mkdir(exist_ok=True)
-            (models / model["directory"] / model["name"]).touch()
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +88,7 @@ def test_the_sample_photographs_are_in_the_input_folder(opened, page):
         assert (page.server.base / "input" / name).read_bytes() == shipped
 
 
+@newest
 def test_a_note_leads_to_weights_and_photographs(page):
     page.run(STEPS, "open", pack=FOLDER_NAME, name="kontext_local_edit")
     found = {href: (target, status) for href, target, status in page.run(STEPS, "links")}
@@ -106,6 +98,7 @@ def test_a_note_leads_to_weights_and_photographs(page):
     assert len(found) == 3 and all(href.startswith("https://huggingface.co/") for href in found)
 
 
+@newest
 def test_the_server_lists_every_template_with_its_thumbnail(page):
     assert sorted(page.server.get("/workflow_templates")[FOLDER_NAME]) == sorted(TEMPLATES)
     for name in TEMPLATES:
@@ -114,6 +107,7 @@ def test_the_server_lists_every_template_with_its_thumbnail(page):
             assert reply.headers["Content-Type"] == "image/jpeg" and len(reply.read()) > 5000, name
 
 
+@newest
 def test_an_own_photograph_of_a_samples_name_is_kept(page, tmp_path):
     """Who has another fig_bowl.jpg keeps it, and the template opens with that."""
     file = page.server.base / "input" / "fig_bowl.jpg"

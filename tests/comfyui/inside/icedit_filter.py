@@ -27,7 +27,8 @@ def main():
         except Exception:
             results[name] = {"crashed": traceback.format_exc()[-3000:]}
         results["seconds"][name] = round(time.monotonic() - began, 1)
-    (FOLDER / "results.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
+    name = "results.json" if PLACE == "cpu" else f"results_{PLACE}.json"
+    (FOLDER / name).write_text(json.dumps(results, indent=1), encoding="utf-8")
 
 
 main()

@@ -29,7 +29,18 @@ def test_a_system_that_leaves_the_picture_alone_wins_by_no_rule(rule):
     worse = entry(2, inside=0.1, psnr=18, ssim=0.4, seconds=60, marks=Marks("VIE", 1.0))
     assert winner([UNTOUCHED, worse], rule) == 2
     found = ranking.rank([UNTOUCHED], rule, FLOOR)
-    assert found.winner is None and "floor of 0.02" in found.reasons[0] and "Nobody wins" in found.said
+    assert found.winner is None and found.reasons == ("changed nothing inside",) and "Nobody wins" in found.said
+
+
+@pytest.mark.parametrize("rule", ranking.RULES)
+def test_a_floor_of_0_does_not_let_it_win_either(rule):
+    assert winner([UNTOUCHED], rule, floor=0.0) is None
+    assert winner([UNTOUCHED, entry(2, inside=0.001, psnr=18, ssim=0.4, marks=Marks("VIE", 1.0))], rule, floor=0.0) == 2
+
+
+def test_who_changed_less_than_the_floor_is_told_so():
+    found = ranking.rank([entry(1, inside=0.0199), entry(2, inside=0.02)], ranking.BALANCED, FLOOR)
+    assert found.winner == 1 and found.reasons == ("changed less than the floor of 0.02", "")
 
 
 def test_the_default_rule_weighs_the_edit_and_what_is_left():
