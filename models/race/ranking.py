@@ -33,9 +33,8 @@ def check(rule: str, judge: bool, mask: bool) -> None:
 
 
 def rank(entries: Sequence[Entry], rule: str, floor: float) -> Ranking:
-    """Ranks entries by a rule. floor: the mean change inside, 0 to 1, below which none wins; one
-    that changed nothing never does. Ties go to the edit that
-    changed more inside, then to the first."""
+    """Ranks entries by a rule. floor: the mean change inside, 0 to 1, below which none wins; one that changed nothing
+    never does. Ties go to the edit that changed more inside, then to the first."""
     told, values = _values(entries, rule)
     reasons = tuple(_reason(entry, value, floor) for entry, value in zip(entries, values, strict=True))
     scores = tuple(math.nan if reason else value for reason, value in zip(reasons, values, strict=True))
