@@ -18,8 +18,14 @@ from PIL import Image
 
 FOLDER_NAME = "my.pack"  # of the pack: neither an identifier nor its own name
 LEFT_OUT = (".git", ".venv", ".ci", "out", "tests", "benchmarks", "__pycache__", ".*_cache")
-# A custom node that tells which models ComfyUI's memory management holds: (module and class, bytes on the device).
+# A custom node that tells which models ComfyUI's memory management holds, as (module and class, bytes on the device),
+# and the memory of the process, after what is free in it went back to the system.
 PROBE = """
+import contextlib
+import ctypes
+import gc
+from pathlib import Path
+
 from aiohttp import web
 from comfy import model_management
 from server import PromptServer
@@ -35,6 +41,16 @@ def describe(loaded):
 @PromptServer.instance.routes.get("/probe/models")
 async def models(request):
     return web.json_response([describe(m) for m in model_management.current_loaded_models if m.model is not None])
+
+
+@PromptServer.instance.routes.get("/probe/memory")
+async def memory(request):
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):  # glibc alone has it
+        ctypes.CDLL(None).malloc_trim(0)
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.is_file() else []
+    return web.json_response(next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmRSS")), None))
 """
 
 
