@@ -17,8 +17,8 @@ SHORT_GROWTH = 200e6  # bytes, where there are too few prompts for the memory to
 
 
 def at_rest(server, prompt: dict) -> int:
-    """Bytes that the server holds after this prompt, with nothing queued. It is the same prompt each time, since ComfyUI
-    keeps what the last one's nodes made. Skips where the system does not say."""
+    """Bytes that the server holds after this prompt, with nothing queued. The same one each time, as ComfyUI keeps what
+    the last prompt's nodes made. Skips where the system does not say."""
     assert server.run(prompt)["status"]["status_str"] == "success"
     held = server.get("/probe/memory")
     if held is None:
